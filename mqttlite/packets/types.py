@@ -1,0 +1,165 @@
+"""One class for each control packet, for all protocol versions; PUBLISH is ``Message``.
+
+Fields that a version does not know are ignored when it is written, and have their defaults when
+it was read. Return codes of MQTT 3.x are given as the reason codes of MQTT 5.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from mqttlite.enums import PacketType, ProtocolVersion, ReasonCode
+from mqttlite.message import Message, Properties, Will
+
+
+@dataclass(slots=True)
+class Connect:
+    """The client asks for a connection (section 3.1)."""
+
+    client_id: str = ""
+    clean_start: bool = True
+    keep_alive: int = 0
+    username: str | None = None
+    password: bytes | None = field(default=None, repr=False)
+    will: Will | None = None
+    properties: Properties | None = None
+    version: ProtocolVersion = ProtocolVersion.MQTT_5_0
+
+
+@dataclass(slots=True)
+class Connack:
+    """The server accepts or refuses the connection (section 3.2)."""
+
+    session_present: bool = False
+    reason_code: int = ReasonCode.SUCCESS
+    properties: Properties | None = None
+
+
+@dataclass(slots=True)
+class Acknowledgement:
+    """What PUBACK, PUBREC, PUBREL and PUBCOMP have in common (sections 3.4 to 3.7)."""
+
+    packet_type: ClassVar[PacketType]
+
+    packet_id: int
+    reason_code: int = 0
+    properties: Properties | None = None
+
+
+class Puback(Acknowledgement):
+    """The answer to a PUBLISH of QoS 1."""
+
+    __slots__ = ()
+    packet_type = PacketType.PUBACK
+
+
+class Pubrec(Acknowledgement):
+    """The first answer to a PUBLISH of QoS 2."""
+
+    __slots__ = ()
+    packet_type = PacketType.PUBREC
+
+
+class Pubrel(Acknowledgement):
+    """The answer to a PUBREC: the sender has forgotten the message."""
+
+    __slots__ = ()
+    packet_type = PacketType.PUBREL
+
+
+class Pubcomp(Acknowledgement):
+    """The answer to a PUBREL: the packet identifier is free again."""
+
+    __slots__ = ()
+    packet_type = PacketType.PUBCOMP
+
+
+@dataclass(slots=True)
+class SubscriptionOptions:
+    """How a filter is subscribed to (section 3.8.3.1); MQTT 3.x knows only ``qos``."""
+
+    qos: int = 0
+    no_local: bool = False
+    retain_as_published: bool = False
+    retain_handling: int = 0
+
+
+@dataclass(slots=True)
+class Subscribe:
+    """The client subscribes to filters (section 3.8)."""
+
+    packet_id: int
+    subscriptions: list[tuple[str, SubscriptionOptions]]
+    properties: Properties | None = None
+
+
+@dataclass(slots=True)
+class Suback:
+    """The answer to SUBSCRIBE, a reason code for each filter (section 3.9)."""
+
+    packet_id: int
+    reason_codes: list[int]
+    properties: Properties | None = None
+
+
+@dataclass(slots=True)
+class Unsubscribe:
+    """The client unsubscribes from filters (section 3.10)."""
+
+    packet_id: int
+    topic_filters: list[str]
+    properties: Properties | None = None
+
+
+@dataclass(slots=True)
+class Unsuback:
+    """The answer to UNSUBSCRIBE, in MQTT 5 with a reason code for each filter (section 3.11)."""
+
+    packet_id: int
+    reason_codes: list[int] = field(default_factory=list)
+    properties: Properties | None = None
+
+
+@dataclass(slots=True)
+class Pingreq:
+    """Is anybody there? (section 3.12)."""
+
+
+@dataclass(slots=True)
+class Pingresp:
+    """Yes (section 3.13)."""
+
+
+@dataclass(slots=True)
+class Disconnect:
+    """The end of the connection (section 3.14)."""
+
+    reason_code: int = ReasonCode.NORMAL_DISCONNECTION
+    properties: Properties | None = None
+
+
+@dataclass(slots=True)
+class Auth:
+    """A step of an enhanced authentication (section 3.15)."""
+
+    reason_code: int = ReasonCode.SUCCESS
+    properties: Properties | None = None
+
+
+Packet = (
+    Connect
+    | Connack
+    | Message
+    | Puback
+    | Pubrec
+    | Pubrel
+    | Pubcomp
+    | Subscribe
+    | Suback
+    | Unsubscribe
+    | Unsuback
+    | Pingreq
+    | Pingresp
+    | Disconnect
+    | Auth
+)
+"""Any control packet; ``Message`` is PUBLISH."""

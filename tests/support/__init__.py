@@ -1,0 +1,1 @@
+"""Brokers, certificates and a misbehaving network for the tests; independent of mqttlite."""
