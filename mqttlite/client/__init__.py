@@ -1,0 +1,20 @@
+"""The client without input or output: reconnection, outbox, subscriptions, dispatch."""
+
+from mqttlite.client.core import ClientCore, ClientState, Dial, HangUp
+from mqttlite.client.events import Connected, Disconnected, Event
+from mqttlite.client.operations import Delivery, Operation
+from mqttlite.client.subscriptions import SubscriptionState, make_subscription
+
+__all__ = [
+    "ClientCore",
+    "ClientState",
+    "Connected",
+    "Delivery",
+    "Dial",
+    "Disconnected",
+    "Event",
+    "HangUp",
+    "Operation",
+    "SubscriptionState",
+    "make_subscription",
+]

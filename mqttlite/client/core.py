@@ -1,0 +1,728 @@
+"""The client without input or output: it lives as long as the Client, over many connections.
+
+States, by what there is of a network connection:
+
+    IDLE         none, and none is wanted: before connect(), after close(), after giving up
+    DIALING      the shell is asked to open one (action Dial)
+    CONNECTING   it is open, CONNECT is sent
+    CONNECTED    CONNACK has come
+    HANGING_UP   the shell is asked to close it (action HangUp)
+    WAITING      none; the next attempt is due at a time
+
+What survives a connection: the session (packet identifiers, QoS 1 and 2 flows), the outbox, the
+subscriptions and their buffers, the assigned client identifier, the protocol version that was
+found to work, the back-off. What does not, is in ``ClientConnection``.
+
+A shell calls in with what happens: ``transport_opened``, ``dial_failed``, ``receive``,
+``transport_closed``, ``handle_deadline`` at ``next_deadline``, and the user's wishes. After
+every call it takes what there is: ``data_to_send``, ``take_action``, ``finished`` operations
+that somebody waits for, ``ready`` subscriptions whose consumer wants to know, and ``events``.
+Nothing is called back, and nothing here looks at a clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from math import ceil
+from typing import Any, Final
+
+from mqttlite.client.backoff import Backoff
+from mqttlite.client.events import Connected, Disconnected, Event
+from mqttlite.client.operations import Delivery, Operation
+from mqttlite.client.outbox import Outbox
+from mqttlite.client.requests import ReplyInbox
+from mqttlite.client.subscriber import Subscriber
+from mqttlite.client.subscriptions import SubscriptionState, accept, share_out
+from mqttlite.endpoint import Endpoint
+from mqttlite.enums import ClosedBy, Fate, PacketType, ProtocolVersion, ReasonCode
+from mqttlite.errors import (
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionLost,
+    ConnectRefused,
+    MqttError,
+    NotSupported,
+    UsageError,
+)
+from mqttlite.message import Message
+from mqttlite.options import VERSIONS, ClientOptions, Reconnect
+from mqttlite.packets import Connack, Packet, Suback, Unsuback
+from mqttlite.packets.properties import encode_properties
+from mqttlite.protocol import ClientConnection, ConnectionState, Session
+from mqttlite.protocol.session import Answerable
+from mqttlite.topics import encode_topic
+
+_UNSENT_LIMIT: Final = 1024 * 1024
+"""Bytes that may wait for the network; what is published beyond goes to the outbox."""
+
+_LINGER: Final = 2.0
+"""Seconds to wait, after DISCONNECT, for the server to close the connection."""
+
+_log = logging.getLogger("mqttlite.client")
+
+
+class ClientState(Enum):
+    """How far the client is with its network connection."""
+
+    IDLE = "idle"
+    DIALING = "dialing"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    HANGING_UP = "hanging up"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a network connection; then call ``transport_opened`` or ``dial_failed``."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the network connection, or stop opening one; then call ``transport_closed``.
+
+    Gracefully: write what there is, close that direction, and read until the server closes.
+    """
+
+    graceful: bool
+
+
+class ClientCore:
+    """The client's state machine; see the head of the module.
+
+    ``random`` returns floats from 0 to 1, for the jitter. ``acknowledger`` is called with a
+    receipt when the program calls ``message.ack()``, and has to see that its ``accept()`` is
+    called; a shell sets it to take its lock and pump.
+    """
+
+    def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
+        self.options = options
+        self.session = Session()
+        self.state = ClientState.IDLE
+        self.connack: Connack | None = None
+        """The last CONNACK that accepted a connection."""
+        self.failure: Exception | None = None
+        """Why the client gave up, if it did."""
+        self.finished: list[Operation[Any] | Delivery] = []
+        self.ready: list[SubscriptionState] = []
+        self.events: list[Event] = []
+        self.acknowledger: Callable[[Answerable], None] = lambda receipt: receipt.accept()
+        self.unmatched_messages = 0
+
+        self._connection: ClientConnection | None = None
+        self._outbox = Outbox(options.outbox_messages, options.outbox_bytes, options.when_full)
+        self._subscriber = Subscriber(self.finish)
+        self._replies: ReplyInbox | None = None
+        self._reconnect = options.reconnect
+        self._backoff = Backoff(options.reconnect or Reconnect(), random)
+        self._action: Dial | HangUp | None = None
+        self._connecting: Operation[Connack] | None = None
+        self._closing: Operation[None] | None = None
+        self._first = True  # no connection has been accepted since connect()
+        self._version = VERSIONS[options.version] if options.version else ProtocolVersion.MQTT_5_0
+        self._assigned_id = ""
+        self._endpoint_index = 0
+        self._endpoints_left = 0  # that were not tried in this attempt
+        self._connected_at = 0.0
+        self._hang_up_cause: Exception | None = None
+        # The deadlines, None where there is none.
+        self._attempt_deadline: float | None = None
+        self._retry_at: float | None = None
+        self._drain_deadline: float | None = None
+        self._hang_up_deadline: float | None = None
+
+    # --- what the program may ask
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is an accepted connection now."""
+        return self.state is ClientState.CONNECTED
+
+    @property
+    def client_id(self) -> str:
+        """The client identifier: the given one, or the one that the server has assigned."""
+        return self.options.client_id or self._assigned_id
+
+    @property
+    def version(self) -> ProtocolVersion:
+        """The protocol version of the connection, or the one that will be tried next."""
+        return self._version
+
+    # --- operations
+
+    def finish(self, operation: Operation[Any], value: Any, error: Exception | None = None) -> None:
+        """Finish an operation, unless it is done already."""
+        if operation.done:
+            return
+        operation.value = value
+        operation.error = error
+        operation.done = True
+        if operation.waiters:
+            self.finished.append(operation)
+
+    def _settle(self, delivery: Delivery, fate: Fate, error: MqttError | None = None) -> None:
+        if not delivery.done:
+            delivery.settle(fate, error)
+            if delivery.waiters:
+                self.finished.append(delivery)
+
+    # --- connecting
+
+    def connect(self, now: float) -> Operation[Connack]:
+        """Begin to connect; the operation ends with CONNACK, or with the reason why not."""
+        if self.state is not ClientState.IDLE:
+            raise UsageError("the client is connected already, or about to be")
+        self._connecting = Operation()
+        self.failure = None
+        self._first = True
+        self._endpoint_index = 0
+        self._backoff.failures = 0
+        self._begin_attempt(now)
+        return self._connecting
+
+    def _begin_attempt(self, now: float) -> None:
+        self._retry_at = None
+        self._attempt_deadline = now + self.options.connect_timeout
+        self._endpoints_left = len(self.options.endpoints)
+        self._dial()
+
+    def _dial(self) -> None:
+        self.state = ClientState.DIALING
+        self._action = Dial(self._endpoint)
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        return self.options.endpoints[self._endpoint_index]
+
+    def transport_opened(self, now: float) -> None:
+        """The network connection is open, TLS included: CONNECT is sent."""
+        packet = self.options.connect_packet(
+            self._endpoint, self._version, self._assigned_id, first=self._first
+        )
+        self._connection = ClientConnection(
+            self.session, packet, now, maximum_packet_size=self.options.packet_size_limit
+        )
+        self.state = ClientState.CONNECTING
+
+    def dial_failed(self, error: Exception, now: float) -> None:
+        """The network connection could not be opened, because of ``error``."""
+        if not isinstance(error, MqttError):
+            cause = error
+            error = ConnectFailed(f"could not connect to {self._endpoint}: {cause}")
+            error.__cause__ = cause
+        self._attempt_failed(error, now)
+
+    def _attempt_failed(self, error: Exception, now: float) -> None:
+        """An attempt ended without an accepted connection; there is no transport any more."""
+        if self._closing is not None:
+            self._finish_closing()
+            return
+        if self._may_fall_back(error):
+            _log.info("the server refuses MQTT 5.0: trying 3.1.1")
+            self._version = ProtocolVersion.MQTT_3_1_1
+            self._dial()
+            return
+        self._endpoint_index = (self._endpoint_index + 1) % len(self.options.endpoints)
+        self._endpoints_left -= 1
+        if self._endpoints_left and not isinstance(error, TimeoutError):
+            self._dial()
+            return
+        self._attempt_deadline = None
+        if self._connecting is None:
+            self._retry_later(error, now)
+            return
+        self.state = ClientState.IDLE
+        operation, self._connecting = self._connecting, None
+        self.finish(operation, None, error)
+
+    def _may_fall_back(self, error: Exception) -> bool:
+        return (
+            self.options.version is None
+            and self._version == ProtocolVersion.MQTT_5_0
+            and isinstance(error, ConnectRefused)
+            and error.reason_code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
+            # MQTT 3.x needs a name for a session that is to be kept.
+            and not (not self.options.client_id and not self.options.clean_start)
+        )
+
+    def _retry_later(self, error: Exception, now: float) -> None:
+        """Wait for the next attempt, or give up, as the policy says."""
+        policy = self._reconnect
+        delay = None
+        if policy is not None and _reason_code(error) not in policy.final_reason_codes:
+            delay = self._backoff.next_delay()
+        self.events.append(Disconnected(error, delay))
+        if delay is None:
+            self._give_up(error)
+            return
+        _log.info("no connection (%s): trying again in %.1f seconds", error, delay)
+        self.state = ClientState.WAITING
+        self._retry_at = now + delay
+
+    def _give_up(self, error: Exception) -> None:
+        self.state = ClientState.IDLE
+        self.failure = error
+        _log.warning("the connection is over: %s", error)
+        self._fail_everything(error)
+
+    def _fail_everything(self, error: Exception) -> None:
+        """There will be no connection: whatever waits learns why."""
+        for delivery in [*self._outbox.take_all(), *self.session.outgoing.values()]:
+            if isinstance(delivery, Delivery) and not delivery.done:
+                self._settle(delivery, Fate.CLOSED)
+                if delivery.error is not None:
+                    delivery.error.__cause__ = error
+        self.ready += self._subscriber.fail(error)
+        if self._replies is not None:
+            self._replies.fail(error)
+            self._replies = None
+
+    # --- the network connection
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes from the network."""
+        connection = self._connection
+        if connection is not None:
+            connection.receive(data, now)
+            self._process(connection, now)
+
+    def _process(self, connection: ClientConnection, now: float) -> None:
+        """Pass on what a connection has received, and send what has become possible."""
+        received = connection.received
+        if received:
+            connection.received = []
+            self._dispatch(received, connection, now)
+        if connection.completed:
+            self._settle_completed(connection)
+        if self._outbox:
+            self._send_outbox(connection, now)
+        if connection.state is not ConnectionState.OPEN:
+            self._check_closed(connection, now)
+        elif self._closing is not None:
+            self._check_drained(connection, now)
+
+    def _settle_completed(self, connection: ClientConnection) -> None:
+        completed, connection.completed = connection.completed, []
+        finished = self.finished
+        for delivery in completed:
+            if isinstance(delivery, Delivery) and delivery.fate is Fate.PENDING:
+                delivery.settle_acknowledged()
+                if delivery.waiters:
+                    finished.append(delivery)
+
+    def _dispatch(self, received: list[Packet], connection: ClientConnection, now: float) -> None:
+        """Hand messages to their subscriptions. This is the hot path of receiving."""
+        table = self._subscriber.table
+        routes = table.routes
+        for packet in received:
+            if type(packet) is not Message:
+                self._receive_packet(packet, connection, now)
+                continue
+            targets = routes.get(packet.topic)
+            if targets is None:
+                targets = table.route(packet.topic)
+            receipt = packet._receipt  # noqa: SLF001
+            if receipt is not None:
+                receipt.acknowledger = self.acknowledger  # type: ignore[attr-defined]
+            if len(targets) == 1:
+                target = targets[0]
+                if len(target.buffer) < target.buffer_size:
+                    target.buffer.append(packet)
+                else:
+                    target.push(packet)
+                if target.wanted:
+                    target.wanted = False
+                    self.ready.append(target)
+            elif targets:
+                for target, part in zip(targets, share_out(packet, len(targets)), strict=True):
+                    target.push(part)
+                    if target.wanted:
+                        target.wanted = False
+                        self.ready.append(target)
+            else:
+                self._drop_unmatched(packet)
+
+    def _drop_unmatched(self, message: Message) -> None:
+        """Acknowledge a message that nobody wants [MQTT-4.5.0-2]."""
+        self.unmatched_messages += 1
+        if self.unmatched_messages == 1:
+            _log.warning(
+                "a message to %r matches no subscription: such messages are counted and dropped, "
+                "unless unmatched() takes them",
+                message.topic,
+            )
+        accept(message)
+
+    def _receive_packet(self, packet: Packet, connection: ClientConnection, now: float) -> None:
+        if isinstance(packet, Connack):
+            self._accepted(packet, connection, now)
+        elif isinstance(packet, Suback):
+            for subscription in self._subscriber.receive_suback(packet):
+                self.unsubscribe(subscription)
+        elif isinstance(packet, Unsuback):
+            self._subscriber.receive_unsuback(packet)
+
+    def _accepted(self, connack: Connack, connection: ClientConnection, now: float) -> None:
+        """The server has accepted the connection: resume the session, or begin it anew."""
+        self.state = ClientState.CONNECTED
+        self.connack = connack
+        self._attempt_deadline = None
+        self._connected_at = now
+        self._first = False
+        assigned = (connack.properties or {}).get("assigned_client_identifier")
+        if assigned is not None:  # [MQTT-3.2.2-16]
+            self._assigned_id = assigned
+        # MQTT 3.1 does not say whether there is a session: sending again is right in both
+        # cases, subscribing again too.
+        unknown = self._version == ProtocolVersion.MQTT_3_1 and self.options.keeps_session
+        to_publish_again: list[Delivery] = []
+        if connack.session_present or unknown:
+            for subscription in self._subscriber.table.subscriptions:
+                subscription.forget_redelivered(connection)
+        else:  # [MQTT-3.2.2-5]
+            to_publish_again = self._start_session()
+        refused = self._subscriber.connected(connection, session_present=connack.session_present)
+        for subscription in refused:
+            self.unsubscribe(subscription)
+        connection.resume()
+        self._outbox.put_back(to_publish_again)
+        if self._connecting is not None:
+            operation, self._connecting = self._connecting, None
+            self.finish(operation, connack)
+        self.events.append(Connected(connack))
+
+    def _start_session(self) -> list[Delivery]:
+        """The server has no session: return the messages that have to be published anew.
+
+        A QoS 2 message that the server had received is not among them: it may have been
+        delivered, and must not be twice.
+        """
+        again = []
+        for delivery in self.session.clear():
+            if not isinstance(delivery, Delivery) or delivery.done:
+                continue
+            if delivery.awaiting is PacketType.PUBCOMP:
+                self._settle(delivery, Fate.LOST)
+                continue
+            delivery.awaiting = None
+            delivery.packet_id = 0
+            again.append(delivery)
+        return again
+
+    def _check_closed(self, connection: ClientConnection, now: float) -> None:
+        """Hang up if the connection is at its end."""
+        if self.state is ClientState.HANGING_UP:
+            return
+        if connection.state is ConnectionState.CLOSING:
+            self._hang_up(now, graceful=True)
+        elif connection.state is ConnectionState.CLOSED:
+            self._hang_up(now, graceful=False)
+
+    def _hang_up(self, now: float, *, graceful: bool) -> None:
+        self.state = ClientState.HANGING_UP
+        self._drain_deadline = None
+        self._action = HangUp(graceful)
+        self._hang_up_deadline = now + _LINGER if graceful else None
+
+    def transport_closed(self, now: float, error: Exception | None = None) -> None:
+        """The network connection is gone: because of HangUp, by the server, or by an error."""
+        connection, self._connection = self._connection, None
+        self._hang_up_deadline = None
+        self._action = None
+        cause, self._hang_up_cause = self._hang_up_cause, None
+        was_open = False
+        if connection is not None:
+            was_open = connection.connack is not None and not connection.connack.reason_code
+            connection.lose(_lost(error, was_open=was_open))
+            cause = cause or connection.close_cause
+            self._subscriber.disconnected()
+            if not self.options.queue_qos_0:
+                for delivery in self._outbox.drop_qos_0():
+                    if delivery.waiters:
+                        self.finished.append(delivery)
+        if cause is None:  # it was hung up while dialing
+            cause = ConnectFailed("the attempt to connect was given up", by=ClosedBy.CLIENT)
+        if not was_open:
+            self._attempt_failed(cause, now)
+            return
+        if self._closing is not None:
+            self._finish_closing()
+            return
+        self._backoff.connection_lasted(now - self._connected_at)
+        self._retry_later(cause, now)
+
+    # --- publishing
+
+    def publish(self, delivery: Delivery, now: float, *, can_wait: bool) -> None:
+        """Send a message, or queue it until it can be sent.
+
+        ``can_wait``: the caller waits for the outcome, so that it can be parked if the outbox
+        is full. Raises UsageError for what cannot be sent, QueueFull, and ConnectionClosed if
+        the client is not connected and will not be. This is the hot path of publishing.
+        """
+        connection = self._connection
+        if (
+            connection is not None
+            and connection.state is ConnectionState.OPEN
+            and connection.unsent_size < _UNSENT_LIMIT
+            and not self._outbox
+            and (not delivery.qos or connection.send_quota > 0)
+            and self._closing is None
+        ):
+            connection.publish(delivery)
+            if not delivery.qos:
+                delivery.fate = Fate.SENT
+            return
+        self._queue(delivery, now, can_wait=can_wait)
+
+    def _queue(self, delivery: Delivery, now: float, *, can_wait: bool) -> None:
+        self.check_open()
+        encode_topic(delivery.topic)
+        encode_properties(delivery.properties, PacketType.PUBLISH)
+        if self._connection is not None and self.state is ClientState.CONNECTED:
+            self._connection.check_publish(delivery)
+        elif not delivery.qos and not self.options.queue_qos_0:
+            delivery.settle(Fate.DROPPED)
+            return
+        if delivery.properties and "message_expiry_interval" in delivery.properties:
+            delivery.expires_at = now + delivery.properties["message_expiry_interval"]
+        for dropped in self._outbox.add(delivery, can_wait=can_wait):
+            self._settle(dropped, Fate.DROPPED)
+        if self._connection is not None:
+            self._send_outbox(self._connection, now)
+
+    def check_open(self) -> None:
+        """Raise if nothing can be asked of this client now, because it is not to be connected."""
+        if self.failure is not None:
+            raise ConnectionClosed(f"the client has given up: {self.failure}") from self.failure
+        if self.state is ClientState.IDLE or self._closing is not None:
+            raise ConnectionClosed(
+                "the client is not connected: call connect() first, or use it in a with block",
+                by=ClosedBy.CLIENT,
+            )
+
+    def withdraw(self, delivery: Delivery) -> None:
+        """The caller does not wait any more: forget the message if it was not accepted yet."""
+        if self._outbox.withdraw(delivery):
+            self._settle(delivery, Fate.DROPPED)
+
+    def _send_outbox(self, connection: ClientConnection, now: float) -> None:
+        """Send what can be sent now of what was queued."""
+        outbox = self._outbox
+        while outbox and connection.state is ConnectionState.OPEN:
+            delivery = outbox.peek()
+            if connection.unsent_size >= _UNSENT_LIMIT:
+                return
+            if delivery.qos and connection.send_quota <= 0:
+                return
+            outbox.pop()
+            self._publish_queued(delivery, connection, now)
+
+    def _publish_queued(self, delivery: Delivery, connection: ClientConnection, now: float) -> None:
+        if delivery.expires_at is not None and delivery.properties is not None:
+            # What is left of its life (section 3.3.2.3.3).
+            left = max(1, ceil(delivery.expires_at - now))
+            delivery.properties = {**delivery.properties, "message_expiry_interval": left}
+        try:
+            connection.publish(delivery)
+        except UsageError as error:
+            self._settle(delivery, Fate.DROPPED, error)
+            return
+        if not delivery.qos:
+            self._settle(delivery, Fate.SENT)
+
+    # --- subscribing
+
+    def subscribe(self, subscription: SubscriptionState) -> None:
+        """Add a subscription; it may be declared before connecting."""
+        if self._closing is not None or self.failure is not None:
+            self.check_open()
+        self._subscriber.subscribe(subscription)
+
+    def subscribe_unmatched(self, subscription: SubscriptionState) -> None:
+        """Let a subscription without filters take the messages that no other one matches."""
+        table = self._subscriber.table
+        if table.unmatched is not None:
+            raise UsageError("somebody takes the unmatched messages already")
+        table.unmatched = subscription
+        table.routes.clear()
+        self.finish(subscription.subscribed, {})
+
+    def unsubscribe(self, subscription: SubscriptionState) -> Operation[dict[str, int]]:
+        """End a subscription; wakes its consumer."""
+        operation = self._subscriber.unsubscribe(subscription)
+        self.finish(subscription.subscribed, None, UsageError("the subscription was ended"))
+        self.ready.append(subscription)
+        return operation
+
+    def unsubscribe_filters(self, topic_filters: list[str]) -> Operation[dict[str, int]]:
+        """Unsubscribe from filters that a resumed session has, and end who uses them here."""
+        for subscription in list(self._subscriber.table.subscriptions):
+            if any(f in topic_filters for f in subscription.topic_filters):
+                subscription.end()
+                self._subscriber.table.remove(subscription)
+                self.ready.append(subscription)
+        return self._subscriber.unsubscribe_filters(topic_filters)
+
+    # --- requests
+
+    def open_replies(self, random_id: str) -> Operation[dict[str, int]]:
+        """Subscribe to the topic on which answers to requests come; once for the client."""
+        self.check_open()
+        if self._version != ProtocolVersion.MQTT_5_0:
+            raise NotSupported("request() needs MQTT 5.0; this connection is 3.x")
+        if self._replies is None or self._replies.ended:
+            self._replies = ReplyInbox(random_id, self.finish)
+            self._subscriber.subscribe(self._replies)
+        return self._replies.subscribed
+
+    def expect_reply(self) -> tuple[str, bytes, Operation[Message]]:
+        """Return the response topic and correlation data for one request, and its answer."""
+        if self._replies is None:
+            raise UsageError("open_replies() comes first")
+        return self._replies.expect()
+
+    def forget_reply(self, correlation_data: bytes) -> None:
+        """The caller does not wait for this answer any more."""
+        if self._replies is not None:
+            self._replies.forget(correlation_data)
+
+    # --- closing
+
+    def close(self, now: float, timeout: float, *, drain: bool = True) -> Operation[None]:
+        """End the connection, with DISCONNECT if there is one; ends within ``timeout`` seconds.
+
+        ``drain``: first wait until everything that was accepted is acknowledged.
+        """
+        if self._closing is not None:
+            if not drain and self._drain_deadline is not None:
+                self._drain_deadline = now
+            return self._closing
+        operation: Operation[None] = Operation()
+        if self.state is ClientState.IDLE:
+            self._fail_everything(self._closed_error())
+            self.finish(operation, None)
+            return operation
+        self._closing = operation
+        if self.state is ClientState.CONNECTED:
+            self._drain_deadline = now + timeout if drain else now
+            if self._connection is not None:
+                self._check_drained(self._connection, now)
+        elif self.state is ClientState.CONNECTING and self._connection is not None:
+            self._say_goodbye(self._connection, now)
+        elif self.state is ClientState.DIALING:
+            self._hang_up(now, graceful=False)
+        elif self.state is ClientState.WAITING:
+            self._finish_closing()
+        return operation
+
+    def _check_drained(self, connection: ClientConnection, now: float) -> None:
+        deadline = self._drain_deadline
+        waits = self._outbox or self.session.outgoing
+        if self.state is ClientState.CONNECTED and (
+            not waits or (deadline is not None and now >= deadline)
+        ):
+            self._say_goodbye(connection, now)
+
+    def _say_goodbye(self, connection: ClientConnection, now: float) -> None:
+        self._attempt_deadline = None
+        if connection.version == ProtocolVersion.MQTT_5_0 and not self.options.keeps_session:
+            connection.disconnect(properties={"session_expiry_interval": 0})
+        else:
+            connection.disconnect()
+        self._hang_up(now, graceful=True)
+
+    def _finish_closing(self) -> None:
+        operation, self._closing = self._closing, None
+        self.state = ClientState.IDLE
+        self._retry_at = self._attempt_deadline = self._drain_deadline = None
+        error = self._closed_error()
+        if self._connecting is not None:
+            connecting, self._connecting = self._connecting, None
+            self.finish(connecting, None, error)
+        self.events.append(Disconnected(error, None))
+        self._fail_everything(error)
+        if not self.options.keeps_session:
+            self.session.clear()
+        if operation is not None:
+            self.finish(operation, None)
+
+    @staticmethod
+    def _closed_error() -> ConnectionClosed:
+        return ConnectionClosed("the client was closed", by=ClosedBy.CLIENT)
+
+    # --- what the shell takes
+
+    def data_to_send(self, now: float) -> bytes | memoryview:
+        """Return the next bytes to write; empty if there are none."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        data = connection.data_to_send(now)
+        if self._outbox and data:
+            self._send_outbox(connection, now)
+        return data
+
+    def take_action(self) -> Dial | HangUp | None:
+        """Return what is to be done with the network connection, once."""
+        action, self._action = self._action, None
+        return action
+
+    # --- time
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_deadline`` wants to be called; None: not before something happens."""
+        deadlines = [
+            self._attempt_deadline,
+            self._retry_at,
+            self._drain_deadline,
+            self._hang_up_deadline,
+            self._outbox.next_expiry,
+            self._connection.next_deadline() if self._connection is not None else None,
+        ]
+        return min((d for d in deadlines if d is not None), default=None)
+
+    def handle_deadline(self, now: float) -> None:
+        """Do what is due at this time."""
+        for delivery in self._outbox.take_expired(now):
+            if delivery.waiters:
+                self.finished.append(delivery)
+        if _is_due(self._retry_at, now):
+            self._begin_attempt(now)
+        if _is_due(self._attempt_deadline, now):
+            self._attempt_deadline = None
+            self._hang_up_cause = TimeoutError(
+                f"no CONNACK from {self._endpoint} within {self.options.connect_timeout:g} seconds"
+            )
+            self._hang_up(now, graceful=False)
+        if _is_due(self._hang_up_deadline, now):
+            self._hang_up(now, graceful=False)
+        connection = self._connection
+        if connection is not None:
+            connection.handle_deadline(now)
+            self._process(connection, now)
+
+
+def _is_due(deadline: float | None, now: float) -> bool:
+    return deadline is not None and now >= deadline
+
+
+def _reason_code(error: Exception) -> int | None:
+    return error.reason_code if isinstance(error, ConnectionClosed) else None
+
+
+def _lost(error: Exception | None, *, was_open: bool) -> ConnectionClosed:
+    """What it means that the network connection ended by itself."""
+    said = f": {error}" if error is not None else ""
+    lost: ConnectionClosed
+    if was_open:
+        lost = ConnectionLost(f"the connection was lost{said}")
+    else:
+        lost = ConnectFailed(f"the server closed the connection before CONNACK{said}")
+    lost.__cause__ = error
+    return lost

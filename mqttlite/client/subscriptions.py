@@ -1,0 +1,336 @@
+"""Subscriptions: what each has received, what the server was asked for, and who gets what."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from mqttlite.client.operations import Operation
+from mqttlite.errors import UsageError
+from mqttlite.message import Message, check_qos
+from mqttlite.packets import SubscriptionOptions
+from mqttlite.protocol import Receipt
+from mqttlite.topics import TopicTree, encode_filter, is_shared
+
+AckMode = Literal["auto", "manual"]
+"""Who acknowledges messages: the subscription, or the program with ``message.ack()``."""
+
+WhenBufferFull = Literal["drop_oldest", "drop_newest"]
+"""Which QoS 0 message goes when a subscription's buffer is full."""
+
+_ROUTES_CACHED: Final = 4096
+
+_log = logging.getLogger("mqttlite.client")
+
+
+class SubscriptionState:
+    """One subscription of the program: some filters, and a buffer of what they brought.
+
+    Only QoS 0 messages are ever dropped from a full buffer, ``dropped`` counts them: those of
+    QoS 1 and 2 are held back by the server, which waits for their acknowledgement.
+    Lives as long as the program keeps it, over any number of connections.
+    """
+
+    def __init__(
+        self,
+        topic_filters: Sequence[str],
+        options: SubscriptionOptions,
+        *,
+        ack: AckMode = "auto",
+        buffer_size: int = 1000,
+        when_full: WhenBufferFull = "drop_oldest",
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.topic_filters = tuple(topic_filters)
+        self.options = options
+        self.ack = ack
+        self.buffer_size = buffer_size
+        self.user_properties = tuple(user_properties)
+        self.subscribed: Operation[dict[str, int]] = Operation()
+        """Finished with ``granted`` when the server has answered for all filters."""
+        self.granted: dict[str, int] = {}
+        """The reason code of each filter that the server has answered for."""
+        self.ended = False
+        self.error: Exception | None = None
+        self.dropped = 0
+        self.buffer: deque[Message] = deque()
+        self.wanted = False
+        """Set by a consumer that found nothing and wants to be told of the next message."""
+        self.owner: Any = None
+        """The shell's object for this subscription."""
+        self._when_full = when_full
+        self._taken: Message | None = None  # to be acknowledged when the next one is taken
+
+    def push(self, message: Message) -> None:
+        """Add a message; drop one if the buffer is full and one may be dropped."""
+        buffer = self.buffer
+        if len(buffer) >= self.buffer_size:
+            while len(buffer) >= self.buffer_size and _is_expendable(buffer[0]):
+                if self._when_full == "drop_newest" and _is_expendable(message):
+                    break
+                buffer.popleft()
+                self._count_dropped()
+            if len(buffer) >= self.buffer_size and _is_expendable(message):
+                self._count_dropped()
+                return
+        buffer.append(message)
+
+    def _count_dropped(self) -> None:
+        self.dropped += 1
+        if self.dropped == 1:
+            _log.warning(
+                "the buffer of the subscription to %s is full: messages are dropped from now on",
+                ", ".join(self.topic_filters),
+            )
+
+    def take(self) -> Message | None:
+        """Take the next message, None if there is none; the one taken before is acknowledged."""
+        taken = self._taken
+        if taken is not None:
+            self._taken = None
+            accept(taken)
+        if not self.buffer:
+            return None
+        message = self.buffer.popleft()
+        if message.qos and self.ack == "auto":
+            self._taken = message
+        return message
+
+    def finish_taken(self, *, processed: bool) -> None:
+        """The program is done with the message that it took last, well or badly."""
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        if processed:
+            accept(taken)
+        else:
+            _abandon(taken)
+
+    def end(self, error: Exception | None = None) -> None:
+        """No more messages come. Those in the buffer can still be taken."""
+        if not self.ended:
+            self.ended = True
+            self.error = error
+
+    def discard(self, *, processed: bool) -> None:
+        """Empty the buffer; what is in it counts as processed, or is to be delivered again."""
+        while self.buffer:
+            message = self.buffer.popleft()
+            if processed:
+                accept(message)
+            else:
+                _abandon(message)
+
+    def forget_redelivered(self, connection: object) -> None:
+        """Drop the QoS 1 messages of older connections: the server sends them again."""
+        if any(_is_stale(message, connection) for message in self.buffer):
+            self.buffer = deque(m for m in self.buffer if not _is_stale(m, connection))
+
+
+def _receipt(message: Message) -> Receipt | Share | None:
+    return message._receipt  # type: ignore[return-value]  # noqa: SLF001
+
+
+def accept(message: Message) -> None:
+    """A message has been processed: it may be acknowledged."""
+    receipt = _receipt(message)
+    if receipt is not None:
+        receipt.accept()
+
+
+def _abandon(message: Message) -> None:
+    receipt = _receipt(message)
+    if receipt is not None:
+        receipt.abandon()
+
+
+def _is_stale(message: Message, connection: object) -> bool:
+    receipt = _receipt(message)
+    return receipt is not None and receipt.qos == 1 and receipt.connection is not connection
+
+
+def _is_expendable(message: Message) -> bool:
+    """Whether nobody holds it back, and nobody would deliver it again."""
+    receipt = _receipt(message)
+    return receipt is None or not receipt.is_live
+
+
+class Share:
+    """One subscription's part in the receipt of a message that several subscriptions got."""
+
+    __slots__ = ("_done", "_parts", "receipt")
+
+    def __init__(self, receipt: Receipt, parts: list[Share]) -> None:
+        self.receipt = receipt
+        self._parts = parts  # those that are not done yet, one list for all
+        self._done = False
+        parts.append(self)
+
+    @property
+    def qos(self) -> int:
+        """The QoS of the message."""
+        return self.receipt.qos
+
+    @property
+    def connection(self) -> object:
+        """The connection on which the message last came."""
+        return self.receipt.connection
+
+    @property
+    def is_live(self) -> bool:
+        """As for a receipt."""
+        return self.receipt.is_live
+
+    def acknowledge(self) -> None:
+        """What ``Message.ack()`` calls."""
+        if self.receipt.acknowledger is None:
+            self.accept()
+        else:
+            self.receipt.acknowledger(self)
+
+    def accept(self) -> None:
+        """This subscription is done with the message."""
+        if not self._done:
+            self._done = True
+            self._parts.remove(self)
+            if not self._parts:
+                self.receipt.accept()
+
+    def abandon(self) -> None:
+        """This subscription will never be done: nobody acknowledges the message."""
+        self._done = True
+        self.receipt.abandon()
+
+
+class FilterState:
+    """One topic filter, as the server knows it, or is to know it."""
+
+    __slots__ = ("granted", "options", "subscriptions", "topic_filter", "user_properties")
+
+    def __init__(self, topic_filter: str) -> None:
+        self.topic_filter = topic_filter
+        self.subscriptions: list[SubscriptionState] = []
+        self.granted = False  # the server has said so, in the session that it has now
+        self.options = SubscriptionOptions()
+        self.user_properties: tuple[tuple[str, str], ...] = ()
+
+
+class SubscriptionTable:
+    """All subscriptions of a client, by their filters, and the way from a topic to them."""
+
+    def __init__(self) -> None:
+        self.subscriptions: dict[SubscriptionState, None] = {}  # a set, in order
+        self.filters: dict[str, FilterState] = {}
+        self.unmatched: SubscriptionState | None = None
+        """Gets the messages that no subscription matches."""
+        self._tree: TopicTree[SubscriptionState] = TopicTree()
+        self.routes: dict[str, tuple[SubscriptionState, ...]] = {}
+        """The subscriptions of the topics that were seen last; filled by ``route()``."""
+
+    def add(self, subscription: SubscriptionState) -> None:
+        """From now on the subscription gets what its filters match."""
+        self.subscriptions[subscription] = None
+        for topic_filter in subscription.topic_filters:
+            state = self.filters.get(topic_filter)
+            if state is None:
+                state = self.filters[topic_filter] = FilterState(topic_filter)
+            state.subscriptions.append(subscription)
+            state.options = subscription.options
+            state.user_properties = subscription.user_properties
+            self._tree.add(topic_filter, subscription)
+        self.routes.clear()
+
+    def remove(self, subscription: SubscriptionState) -> list[str]:
+        """The subscription gets nothing more; return the filters that nobody uses now."""
+        if subscription is self.unmatched:
+            self.unmatched = None
+            self.routes.clear()
+        if subscription not in self.subscriptions:
+            return []
+        del self.subscriptions[subscription]
+        unused = []
+        for topic_filter in subscription.topic_filters:
+            state = self.filters[topic_filter]
+            state.subscriptions.remove(subscription)
+            self._tree.remove(topic_filter, subscription)
+            if not state.subscriptions:
+                del self.filters[topic_filter]
+                unused.append(topic_filter)
+        self.routes.clear()
+        return unused
+
+    def route(self, topic: str) -> tuple[SubscriptionState, ...]:
+        """Find the subscriptions that a topic goes to, each once; remembered in ``routes``."""
+        found = dict.fromkeys(self._tree.match(topic))
+        targets = tuple(found) or ((self.unmatched,) if self.unmatched else ())
+        if len(self.routes) >= _ROUTES_CACHED:
+            self.routes.clear()
+        self.routes[topic] = targets
+        return targets
+
+
+def make_subscription(
+    topic_filters: str | Sequence[str],
+    *,
+    qos: int,
+    no_local: bool,
+    retain_as_published: bool,
+    retain_handling: int,
+    ack: AckMode,
+    buffer_size: int,
+    when_full: WhenBufferFull,
+    user_properties: Sequence[tuple[str, str]],
+) -> SubscriptionState:
+    """Check the arguments of ``subscribe()``. Raises UsageError or InvalidTopic."""
+    filters = [topic_filters] if isinstance(topic_filters, str) else list(topic_filters)
+    if not filters:
+        raise UsageError("give at least one topic filter")
+    for topic_filter in filters:
+        encode_filter(topic_filter)
+        if no_local and is_shared(topic_filter):  # [MQTT-3.8.3-4]
+            raise UsageError(f"{topic_filter!r}: no_local is not allowed on a shared subscription")
+    if len(set(filters)) < len(filters):
+        raise UsageError("a topic filter is given twice")
+    if retain_handling not in (0, 1, 2):
+        raise UsageError(f"retain_handling must be 0, 1 or 2, not {retain_handling!r}")
+    if ack not in ("auto", "manual"):
+        raise UsageError(f'ack must be "auto" or "manual", not {ack!r}')
+    if when_full not in ("drop_oldest", "drop_newest"):
+        raise UsageError(f'when_full must be "drop_oldest" or "drop_newest", not {when_full!r}')
+    if isinstance(buffer_size, bool) or not isinstance(buffer_size, int) or buffer_size < 1:
+        raise UsageError(f"buffer_size must be an int of at least 1, not {buffer_size!r}")
+    options = SubscriptionOptions(
+        check_qos(qos), bool(no_local), bool(retain_as_published), int(retain_handling)
+    )
+    return SubscriptionState(
+        filters,
+        options,
+        ack=ack,
+        buffer_size=buffer_size,
+        when_full=when_full,
+        user_properties=user_properties,
+    )
+
+
+def share_out(message: Message, count: int) -> list[Message]:
+    """Make a message into several, of which each has to be acknowledged."""
+    receipt = _receipt(message)
+    if not isinstance(receipt, Receipt):
+        return [message] * count
+    parts: list[Share] = []
+    copies = []
+    for _ in range(count):
+        copy = Message(
+            message.topic,
+            message.payload,
+            message.qos,
+            message.retain,
+            message.dup,
+            message.packet_id,
+            message.properties,
+        )
+        copy._receipt = Share(receipt, parts)  # noqa: SLF001
+        copies.append(copy)
+    return copies

@@ -1,0 +1,1 @@
+"""Tests with input that nobody would send on purpose."""
