@@ -83,7 +83,7 @@ class Message:
     __slots__ = ("_receipt", "dup", "packet_id", "payload", "properties", "qos", "retain", "topic")
 
     # Built once for every message received: positional, and without a check.
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         topic: str,
         payload: bytes,

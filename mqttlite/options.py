@@ -108,6 +108,10 @@ class TLS:
     def __post_init__(self) -> None:
         if self.private_key is not None and self.certificate is None:
             raise UsageError("TLS.private_key needs TLS.certificate")
+        if self.context is not None and not isinstance(self.context, ssl.SSLContext):
+            raise UsageError(
+                f"tls must be True, a TLS or an ssl.SSLContext, not {type(self.context).__name__}"
+            )
         own = (self.ca_file, self.certificate, self.password)
         if self.context is not None and (any(own) or self.alpn or not self.verify):
             raise UsageError(

@@ -2,14 +2,14 @@
 
 from mqttlite.client.core import ClientCore, ClientState, Dial, HangUp
 from mqttlite.client.events import Connected, Disconnected, Event
-from mqttlite.client.operations import Delivery, Operation
+from mqttlite.client.operations import DeliveryState, Operation
 from mqttlite.client.subscriptions import SubscriptionState, make_subscription
 
 __all__ = [
     "ClientCore",
     "ClientState",
     "Connected",
-    "Delivery",
+    "DeliveryState",
     "Dial",
     "Disconnected",
     "Event",

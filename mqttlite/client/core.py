@@ -23,7 +23,7 @@ Nothing is called back, and nothing here looks at a clock.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil
@@ -31,7 +31,7 @@ from typing import Any, Final
 
 from mqttlite.client.backoff import Backoff
 from mqttlite.client.events import Connected, Disconnected, Event
-from mqttlite.client.operations import Delivery, Operation
+from mqttlite.client.operations import DeliveryState, Operation
 from mqttlite.client.outbox import Outbox
 from mqttlite.client.requests import ReplyInbox
 from mqttlite.client.subscriber import Subscriber
@@ -53,7 +53,7 @@ from mqttlite.packets import Connack, Packet, Suback, Unsuback
 from mqttlite.packets.properties import encode_properties
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
 from mqttlite.protocol.session import Answerable
-from mqttlite.topics import encode_topic
+from mqttlite.topics import encode_filter, encode_topic
 
 _UNSENT_LIMIT: Final = 1024 * 1024
 """Bytes that may wait for the network; what is published beyond goes to the outbox."""
@@ -108,7 +108,7 @@ class ClientCore:
         """The last CONNACK that accepted a connection."""
         self.failure: Exception | None = None
         """Why the client gave up, if it did."""
-        self.finished: list[Operation[Any] | Delivery] = []
+        self.finished: list[Operation[Any] | DeliveryState] = []
         self.ready: list[SubscriptionState] = []
         self.events: list[Event] = []
         self.acknowledger: Callable[[Answerable], None] = lambda receipt: receipt.accept()
@@ -144,6 +144,16 @@ class ClientCore:
         return self.state is ClientState.CONNECTED
 
     @property
+    def is_idle(self) -> bool:
+        """Whether there is no connection, and none is wanted."""
+        return self.state is ClientState.IDLE
+
+    @property
+    def unsent_size(self) -> int:
+        """Bytes that wait to be taken by ``data_to_send()``."""
+        return 0 if self._connection is None else self._connection.unsent_size
+
+    @property
     def client_id(self) -> str:
         """The client identifier: the given one, or the one that the server has assigned."""
         return self.options.client_id or self._assigned_id
@@ -165,11 +175,15 @@ class ClientCore:
         if operation.waiters:
             self.finished.append(operation)
 
-    def _settle(self, delivery: Delivery, fate: Fate, error: MqttError | None = None) -> None:
+    def _settle(self, delivery: DeliveryState, fate: Fate, error: MqttError | None = None) -> None:
         if not delivery.done:
             delivery.settle(fate, error)
             if delivery.waiters:
                 self.finished.append(delivery)
+
+    def _wake(self, subscription: SubscriptionState) -> None:
+        if subscription.owner is not None:  # the inbox of replies has none
+            self.ready.append(subscription)
 
     # --- connecting
 
@@ -258,13 +272,14 @@ class ClientCore:
             delay = self._backoff.next_delay()
         self.events.append(Disconnected(error, delay))
         if delay is None:
-            self._give_up(error)
+            self.give_up(error)
             return
         _log.info("no connection (%s): trying again in %.1f seconds", error, delay)
         self.state = ClientState.WAITING
         self._retry_at = now + delay
 
-    def _give_up(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
+        """There is no connection, and there will be none: fail everything with the reason."""
         self.state = ClientState.IDLE
         self.failure = error
         _log.warning("the connection is over: %s", error)
@@ -273,11 +288,12 @@ class ClientCore:
     def _fail_everything(self, error: Exception) -> None:
         """There will be no connection: whatever waits learns why."""
         for delivery in [*self._outbox.take_all(), *self.session.outgoing.values()]:
-            if isinstance(delivery, Delivery) and not delivery.done:
+            if isinstance(delivery, DeliveryState) and not delivery.done:
                 self._settle(delivery, Fate.CLOSED)
                 if delivery.error is not None:
                     delivery.error.__cause__ = error
-        self.ready += self._subscriber.fail(error)
+        for subscription in self._subscriber.fail(error):
+            self._wake(subscription)
         if self._replies is not None:
             self._replies.fail(error)
             self._replies = None
@@ -310,7 +326,7 @@ class ClientCore:
         completed, connection.completed = connection.completed, []
         finished = self.finished
         for delivery in completed:
-            if isinstance(delivery, Delivery) and delivery.fate is Fate.PENDING:
+            if isinstance(delivery, DeliveryState) and delivery.fate is Fate.PENDING:
                 delivery.settle_acknowledged()
                 if delivery.waiters:
                     finished.append(delivery)
@@ -380,7 +396,7 @@ class ClientCore:
         # MQTT 3.1 does not say whether there is a session: sending again is right in both
         # cases, subscribing again too.
         unknown = self._version == ProtocolVersion.MQTT_3_1 and self.options.keeps_session
-        to_publish_again: list[Delivery] = []
+        to_publish_again: list[DeliveryState] = []
         if connack.session_present or unknown:
             for subscription in self._subscriber.table.subscriptions:
                 subscription.forget_redelivered(connection)
@@ -396,7 +412,7 @@ class ClientCore:
             self.finish(operation, connack)
         self.events.append(Connected(connack))
 
-    def _start_session(self) -> list[Delivery]:
+    def _start_session(self) -> list[DeliveryState]:
         """The server has no session: return the messages that have to be published anew.
 
         A QoS 2 message that the server had received is not among them: it may have been
@@ -404,7 +420,7 @@ class ClientCore:
         """
         again = []
         for delivery in self.session.clear():
-            if not isinstance(delivery, Delivery) or delivery.done:
+            if not isinstance(delivery, DeliveryState) or delivery.done:
                 continue
             if delivery.awaiting is PacketType.PUBCOMP:
                 self._settle(delivery, Fate.LOST)
@@ -458,7 +474,7 @@ class ClientCore:
 
     # --- publishing
 
-    def publish(self, delivery: Delivery, now: float, *, can_wait: bool) -> None:
+    def publish(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
         """Send a message, or queue it until it can be sent.
 
         ``can_wait``: the caller waits for the outcome, so that it can be parked if the outbox
@@ -480,7 +496,7 @@ class ClientCore:
             return
         self._queue(delivery, now, can_wait=can_wait)
 
-    def _queue(self, delivery: Delivery, now: float, *, can_wait: bool) -> None:
+    def _queue(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
         self.check_open()
         encode_topic(delivery.topic)
         encode_properties(delivery.properties, PacketType.PUBLISH)
@@ -506,7 +522,7 @@ class ClientCore:
                 by=ClosedBy.CLIENT,
             )
 
-    def withdraw(self, delivery: Delivery) -> None:
+    def withdraw(self, delivery: DeliveryState) -> None:
         """The caller does not wait any more: forget the message if it was not accepted yet."""
         if self._outbox.withdraw(delivery):
             self._settle(delivery, Fate.DROPPED)
@@ -523,7 +539,9 @@ class ClientCore:
             outbox.pop()
             self._publish_queued(delivery, connection, now)
 
-    def _publish_queued(self, delivery: Delivery, connection: ClientConnection, now: float) -> None:
+    def _publish_queued(
+        self, delivery: DeliveryState, connection: ClientConnection, now: float
+    ) -> None:
         if delivery.expires_at is not None and delivery.properties is not None:
             # What is left of its life (section 3.3.2.3.3).
             left = max(1, ceil(delivery.expires_at - now))
@@ -557,17 +575,32 @@ class ClientCore:
         """End a subscription; wakes its consumer."""
         operation = self._subscriber.unsubscribe(subscription)
         self.finish(subscription.subscribed, None, UsageError("the subscription was ended"))
-        self.ready.append(subscription)
+        self._wake(subscription)
         return operation
 
-    def unsubscribe_filters(self, topic_filters: list[str]) -> Operation[dict[str, int]]:
+    def end_subscription(
+        self, subscription: SubscriptionState, *, processed: bool
+    ) -> Operation[dict[str, int]]:
+        """End a subscription whose consumer leaves; what it did not take is discarded."""
+        operation = self.unsubscribe(subscription)
+        subscription.discard(processed=processed)
+        return operation
+
+    def unsubscribe_filters(self, topic_filters: str | Sequence[str]) -> Operation[dict[str, int]]:
         """Unsubscribe from filters that a resumed session has, and end who uses them here."""
+        filters = [topic_filters] if isinstance(topic_filters, str) else list(topic_filters)
+        if not filters:
+            raise UsageError("give at least one topic filter")
+        for topic_filter in filters:
+            encode_filter(topic_filter)
+        self.check_open()
+        also: list[str] = []
         for subscription in list(self._subscriber.table.subscriptions):
-            if any(f in topic_filters for f in subscription.topic_filters):
+            if any(topic_filter in filters for topic_filter in subscription.topic_filters):
                 subscription.end()
-                self._subscriber.table.remove(subscription)
-                self.ready.append(subscription)
-        return self._subscriber.unsubscribe_filters(topic_filters)
+                also += self._subscriber.table.remove(subscription)
+                self._wake(subscription)
+        return self._subscriber.unsubscribe_filters(list(dict.fromkeys(filters + also)))
 
     # --- requests
 
@@ -646,6 +679,10 @@ class ClientCore:
             connecting, self._connecting = self._connecting, None
             self.finish(connecting, None, error)
         self.events.append(Disconnected(error, None))
+        if self.options.keeps_session:
+            # What was not acknowledged is delivered again in the next connection.
+            for subscription in self._subscriber.table.subscriptions:
+                subscription.discard_unacknowledged()
         self._fail_everything(error)
         if not self.options.keeps_session:
             self.session.clear()

@@ -42,7 +42,7 @@ _FATES = {
 }
 
 
-class Delivery(Outgoing):
+class DeliveryState(Outgoing):
     """A message on its way to the server, and what became of it.
 
     ``done`` tells whether it is settled, ``fate`` how; ``reason_code``, ``reason_string`` and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from heapq import heappop, heappush
 
-from mqttlite.client.operations import Delivery
+from mqttlite.client.operations import DeliveryState
 from mqttlite.enums import Fate
 from mqttlite.errors import QueueFull
 from mqttlite.options import WhenFull
@@ -26,27 +26,27 @@ class Outbox:
         self.size = 0
         """Bytes of payload in the queue."""
         self._length = 0
-        self._queue: deque[Delivery] = deque()  # expired ones stay in it until their turn
-        self._parked: OrderedDict[int, Delivery] = OrderedDict()  # by id(), to be withdrawn
-        self._expiring: list[tuple[float, int, Delivery]] = []
+        self._queue: deque[DeliveryState] = deque()  # expired ones stay in it until their turn
+        self._parked: OrderedDict[int, DeliveryState] = OrderedDict()  # by id(), to be withdrawn
+        self._expiring: list[tuple[float, int, DeliveryState]] = []
         self._serial = 0  # makes entries of _expiring comparable
 
     def __len__(self) -> int:
         return self._length
 
-    def _has_room(self, delivery: Delivery) -> bool:
+    def _has_room(self, delivery: DeliveryState) -> bool:
         # One message always fits, however large it is.
         return not self._length or (
             self._length < self.maximum_messages
             and self.size + len(delivery.payload) <= self.maximum_bytes
         )
 
-    def add(self, delivery: Delivery, *, can_wait: bool) -> list[Delivery]:
+    def add(self, delivery: DeliveryState, *, can_wait: bool) -> list[DeliveryState]:
         """Queue a message; return those that were dropped for it, which may be itself.
 
         Raises QueueFull if there is no room, and the policy does not say what else to do.
         """
-        dropped: list[Delivery] = []
+        dropped: list[DeliveryState] = []
         if not self._parked and self._has_room(delivery):
             self._append(delivery)
         elif self.when_full == "drop_newest":
@@ -67,38 +67,38 @@ class Outbox:
             heappush(self._expiring, (delivery.expires_at, self._serial, delivery))
         return dropped
 
-    def _append(self, delivery: Delivery) -> None:
+    def _append(self, delivery: DeliveryState) -> None:
         self._queue.append(delivery)
         self._length += 1
         self.size += len(delivery.payload)
 
-    def put_back(self, deliveries: list[Delivery]) -> None:
+    def put_back(self, deliveries: list[DeliveryState]) -> None:
         """Put messages before all others, in their order, whatever the bounds say."""
         self._queue.extendleft(reversed(deliveries))
         self._length += len(deliveries)
         self.size += sum(len(delivery.payload) for delivery in deliveries)
 
-    def peek(self) -> Delivery:
+    def peek(self) -> DeliveryState:
         """The message whose turn it is; there has to be one."""
         queue = self._queue
         while queue[0].done:
             queue.popleft()
         return queue[0]
 
-    def pop(self) -> Delivery:
+    def pop(self) -> DeliveryState:
         """Take the message whose turn it is; parked ones move up."""
         delivery = self.peek()
         self._queue.popleft()
         self._remove(delivery)
         return delivery
 
-    def _remove(self, delivery: Delivery) -> None:
+    def _remove(self, delivery: DeliveryState) -> None:
         self._length -= 1
         self.size -= len(delivery.payload)
         while self._parked and self._has_room(next(iter(self._parked.values()))):
             self._append(self._parked.popitem(last=False)[1])
 
-    def withdraw(self, delivery: Delivery) -> bool:
+    def withdraw(self, delivery: DeliveryState) -> bool:
         """Forget a message whose caller does not wait any more, if it is only parked."""
         return self._parked.pop(id(delivery), None) is not None
 
@@ -107,7 +107,7 @@ class Outbox:
         """When the next of the messages expires."""
         return self._expiring[0][0] if self._expiring else None
 
-    def take_expired(self, now: float) -> list[Delivery]:
+    def take_expired(self, now: float) -> list[DeliveryState]:
         """Settle the messages whose time has run out before they were sent, and return them."""
         expired = []
         while self._expiring and self._expiring[0][0] <= now:
@@ -120,7 +120,7 @@ class Outbox:
                 self._remove(delivery)
         return expired
 
-    def drop_qos_0(self) -> list[Delivery]:
+    def drop_qos_0(self) -> list[DeliveryState]:
         """Settle the messages of QoS 0 as dropped, and return them."""
         dropped = [d for d in [*self._queue, *self._parked.values()] if not (d.qos or d.done)]
         for delivery in dropped:
@@ -129,7 +129,7 @@ class Outbox:
                 self._remove(delivery)
         return dropped
 
-    def take_all(self) -> list[Delivery]:
+    def take_all(self) -> list[DeliveryState]:
         """Empty it."""
         everything = [delivery for delivery in self._queue if not delivery.done]
         everything += self._parked.values()

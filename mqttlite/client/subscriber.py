@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mqttlite.client.operations import Operation
 from mqttlite.client.subscriptions import FilterState, SubscriptionState, SubscriptionTable
@@ -13,21 +14,13 @@ from mqttlite.errors import NotSupported, SubscribeError, UnsubscribeError, Usag
 from mqttlite.packets import Suback, Unsuback
 from mqttlite.protocol import ClientConnection
 
+T = TypeVar("T", bound=Hashable)
+
 _BATCH: Final = 100
 """Filters in one SUBSCRIBE or UNSUBSCRIBE when many are sent at once."""
 
 Finish = Callable[[Operation[Any], Any, Exception | None], None]
 """Finishes an operation with a value or an error."""
-
-
-class Unsubscribing(Operation[dict[str, int]]):
-    """An UNSUBSCRIBE that waits for its answer; sent again if the connection is lost first."""
-
-    __slots__ = ("topic_filters",)
-
-    def __init__(self, topic_filters: list[str]) -> None:
-        super().__init__()
-        self.topic_filters = topic_filters
 
 
 class Subscriber:
@@ -43,8 +36,9 @@ class Subscriber:
         self._connection: ClientConnection | None = None
         # What was asked on this connection and not answered yet, by packet identifier.
         self._asked: dict[int, list[FilterState]] = {}
-        self._unsubscribing: dict[int, Unsubscribing] = {}
-        self._not_unsubscribed: list[Unsubscribing] = []
+        self._unsubscribing: dict[int, tuple[list[str], Operation[dict[str, int]]]] = {}
+        # What a session still has, though nobody wants it: given back when it is resumed.
+        self._left_behind: dict[str, None] = {}
 
     # --- what the program wants
 
@@ -69,14 +63,12 @@ class Subscriber:
 
     def unsubscribe_filters(self, topic_filters: list[str]) -> Operation[dict[str, int]]:
         """Send UNSUBSCRIBE for these filters, whatever the program has of them."""
-        operation = Unsubscribing(topic_filters)
+        operation: Operation[dict[str, int]] = Operation()
         if topic_filters and self._connection is not None:
-            self._unsubscribing[self._connection.unsubscribe(topic_filters)] = operation
+            packet_id = self._connection.unsubscribe(topic_filters)
+            self._unsubscribing[packet_id] = (topic_filters, operation)
         else:
-            # Without a connection it is enough to ask for them no more: a session that still
-            # has them is told when it comes back.
-            if topic_filters:
-                self._not_unsubscribed.append(Unsubscribing(topic_filters))
+            self._left_behind.update(dict.fromkeys(topic_filters))
             self._finish(operation, {}, None)
         return operation
 
@@ -90,34 +82,38 @@ class Subscriber:
         Return the subscriptions that have to end because this server cannot do them.
         """
         self._connection = connection
-        pending, self._not_unsubscribed = self._not_unsubscribed, []
-        for operation in pending:
-            wanted = [f for f in operation.topic_filters if f not in self.table.filters]
-            if not session_present or not wanted:
-                self._finish(operation, {}, None)
-                continue
-            try:
-                self._unsubscribing[connection.unsubscribe(wanted)] = operation
-            except UsageError as error:
-                self._finish(operation, None, error)
+        unwanted = [f for f in self._left_behind if f not in self.table.filters]
+        self._left_behind.clear()
+        if session_present:
+
+            def give_back(batch: list[str]) -> None:
+                self._unsubscribing[connection.unsubscribe(batch)] = (batch, Operation())
+
+            _send_in_batches(give_back, unwanted)
         filters = list(self.table.filters.values())
         if not session_present:
             for state in filters:
                 state.granted = False
         ending: dict[SubscriptionState, None] = {}
-        for state, error in self._ask(s for s in filters if not s.granted).items():
+        for state, reason in self._ask(s for s in filters if not s.granted).items():
             for subscription in state.subscriptions:
                 ending[subscription] = None
-                subscription.end(error)
-                self._finish(subscription.subscribed, None, error)
+                subscription.end(reason)
+                self._finish(subscription.subscribed, None, reason)
         return list(ending)
 
     def disconnected(self) -> None:
-        """The connection is gone, and with it the answers that were awaited."""
+        """The connection is gone, and with it the answers that were awaited.
+
+        Nobody has to wait for an UNSUBACK any more: a session that is resumed is told again.
+        """
         self._connection = None
         self._asked.clear()
-        self._not_unsubscribed += self._unsubscribing.values()
+        unanswered = list(self._unsubscribing.values())
         self._unsubscribing.clear()
+        for topic_filters, operation in unanswered:
+            self._left_behind.update(dict.fromkeys(topic_filters))
+            self._finish(operation, {}, None)
 
     def _ask(self, filters: Iterable[FilterState]) -> dict[FilterState, UsageError]:
         """Send SUBSCRIBE for filters, in batches of those that share their properties.
@@ -131,24 +127,19 @@ class Subscriber:
         possible = []
         for state in filters:
             try:
-                connection.check_filter(state.topic_filter)
+                connection.check_subscription(
+                    state.topic_filter, state.options, state.user_properties
+                )
             except NotSupported as error:
                 errors[state] = error
             else:
                 possible.append(state)
         for _, group in groupby(possible, lambda state: state.user_properties):
-            states = list(group)
-            batches = [states[i : i + _BATCH] for i in range(0, len(states), _BATCH)]
-            while batches:
-                batch = batches.pop(0)
-                try:
-                    self._asked[_subscribe(connection, batch)] = batch
-                except UsageError as error:
-                    if len(batch) == 1:
-                        errors[batch[0]] = error
-                    else:  # too large for this server
-                        half = len(batch) // 2
-                        batches[:0] = [batch[:half], batch[half:]]
+
+            def ask(batch: list[FilterState]) -> None:
+                self._asked[_subscribe(connection, batch)] = batch
+
+            errors.update(_send_in_batches(ask, list(group)))
         return errors
 
     # --- what the server answers
@@ -175,10 +166,10 @@ class Subscriber:
 
     def receive_unsuback(self, packet: Unsuback) -> None:
         """Finish the operation that waits for it."""
-        operation = self._unsubscribing.pop(packet.packet_id)
+        topic_filters, operation = self._unsubscribing.pop(packet.packet_id)
         # MQTT 3.x gives no reason codes.
-        codes = packet.reason_codes or [0] * len(operation.topic_filters)
-        by_filter = dict(zip(operation.topic_filters, codes, strict=False))
+        codes = packet.reason_codes or [0] * len(topic_filters)
+        by_filter = dict(zip(topic_filters, codes, strict=True))
         error = None
         if any(code >= ReasonCode.UNSPECIFIED_ERROR for code in codes):
             said = (packet.properties or {}).get("reason_string")
@@ -187,12 +178,7 @@ class Subscriber:
 
     def fail(self, error: Exception) -> list[SubscriptionState]:
         """Nothing will be answered any more: end everything; return all subscriptions."""
-        self._not_unsubscribed += self._unsubscribing.values()
-        for operation in self._not_unsubscribed:
-            self._finish(operation, {}, None)
-        self._not_unsubscribed.clear()
-        self._unsubscribing.clear()
-        self._asked.clear()
+        self.disconnected()
         table = self.table
         everything = [*table.subscriptions, *([table.unmatched] if table.unmatched else [])]
         for subscription in everything:
@@ -200,6 +186,23 @@ class Subscriber:
             subscription.end(error)
             self._finish(subscription.subscribed, None, error)
         return everything
+
+
+def _send_in_batches(send: Callable[[list[T]], None], items: list[T]) -> dict[T, UsageError]:
+    """Send items, so many at once as the server takes; return those that it cannot take."""
+    errors: dict[T, UsageError] = {}
+    batches = deque(items[i : i + _BATCH] for i in range(0, len(items), _BATCH))
+    while batches:
+        batch = batches.popleft()
+        try:
+            send(batch)
+        except UsageError as error:
+            if len(batch) == 1:
+                errors[batch[0]] = error
+            else:  # together they are too large
+                half = len(batch) // 2
+                batches.extendleft((batch[half:], batch[:half]))
+    return errors
 
 
 def _subscribe(connection: ClientConnection, batch: list[FilterState]) -> int:

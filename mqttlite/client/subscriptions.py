@@ -123,6 +123,12 @@ class SubscriptionState:
             else:
                 _abandon(message)
 
+    def discard_unacknowledged(self) -> None:
+        """Drop what the server will deliver again."""
+        for message in self.buffer:
+            _abandon(message)
+        self.buffer = deque(message for message in self.buffer if not message.qos)
+
     def forget_redelivered(self, connection: object) -> None:
         """Drop the QoS 1 messages of older connections: the server sends them again."""
         if any(_is_stale(message, connection) for message in self.buffer):

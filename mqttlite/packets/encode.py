@@ -47,7 +47,7 @@ _PUBLISH_HEADS: Final = tuple(
 _RESERVED_FLAGS: Final = {PacketType.PUBREL: 2, PacketType.SUBSCRIBE: 2, PacketType.UNSUBSCRIBE: 2}
 
 
-def encode_publish_header(  # noqa: PLR0917 - positional, for the speed
+def encode_publish_header(
     topic: bytes,
     payload_length: int,
     qos: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from mqttlite.enums import ClosedBy, describe_reason
@@ -16,6 +17,7 @@ from mqttlite.packets import (
     Pingreq,
     Pingresp,
     Suback,
+    SubscriptionOptions,
     Unsuback,
     encode,
 )
@@ -107,8 +109,18 @@ class ClientConnection(Connection):
         self.state = ConnectionState.OPEN
         self.received.append(packet)
 
-    def check_filter(self, topic_filter: str) -> None:
+    def check_subscription(
+        self,
+        topic_filter: str,
+        options: SubscriptionOptions,
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Raise NotSupported if the server does not do such subscriptions (section 3.2.2.3)."""
+        if self.version != V5 and (options != SubscriptionOptions(options.qos) or user_properties):
+            raise NotSupported(
+                "no_local, retain_as_published, retain_handling and user_properties need "
+                "MQTT 5.0; this connection is 3.x"
+            )
         connack = self.connack
         properties = (connack.properties if connack else None) or {}
         if has_wildcard(topic_filter) and not properties.get("wildcard_subscription_available", 1):

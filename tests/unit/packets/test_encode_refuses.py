@@ -266,13 +266,6 @@ def test_refused(version: ProtocolVersion, packet: Packet, message: str) -> None
         pytest.param(V5, Unsuback(1, []), "reason code", id="unsuback-without-code"),
         # [MQTT-3.2.2-6]
         pytest.param(V5, Connack(True, 0x87), "session", id="refusal-with-session"),
-        # 3.1.1 [MQTT-3.1.3-7]
-        pytest.param(
-            V311,
-            Connect("", clean_start=False, version=V311),
-            "client_id",
-            id="no-client-id-no-clean-session",
-        ),
     ],
 )
 def test_refused_by_a_rule_of_the_packet(

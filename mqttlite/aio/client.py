@@ -1,0 +1,327 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from secrets import token_hex
+from types import TracebackType
+from typing import Any, Self, cast
+
+from typing_extensions import Unpack
+
+from mqttlite.aio.delivery import AsyncDelivery
+from mqttlite.aio.driver import Driver
+from mqttlite.aio.subscription import AsyncHandler, AsyncSubscription
+from mqttlite.client import Event, Operation, SubscriptionState, make_subscription
+from mqttlite.client.base import ClientBase
+from mqttlite.client.events import Connected
+from mqttlite.client.subscriptions import AckMode, WhenBufferFull
+from mqttlite.enums import ReasonCode
+from mqttlite.errors import OperationError
+from mqttlite.message import (
+    Message,
+    Payload,
+    Properties,
+    PublishProperties,
+    as_bytes,
+    check_qos,
+)
+from mqttlite.packets import Connack, SubscriptionOptions
+
+_log = logging.getLogger("mqttlite.aio")
+
+
+class AsyncClient(ClientBase):
+    """An MQTT client for asyncio; ``Client`` is the same for threads.
+
+    Use it in an ``async with`` block, which connects and closes, or call ``connect()`` and
+    ``close()``. It belongs to the event loop in which it is used, and to one thread. The
+    arguments are those of ``ClientBase``.
+    """
+
+    def _set_up(self) -> None:
+        self.driver = Driver(self._core, self._report)
+        self._handled: list[AsyncSubscription] = []
+
+    # --- connecting and closing
+
+    async def connect(self) -> Connack:
+        """Connect, and return what the server said (MQTT 5.0 section 3.2).
+
+        Raises ConnectRefused, ConnectFailed (name lookup, TCP, TLS), ProtocolError, or
+        TimeoutError after ``connect_timeout`` seconds; UsageError if it is connected already.
+        A failed or cancelled connect leaves nothing behind, and may be repeated.
+        """
+        driver = self.driver
+        operation = self._core.connect(driver.now())
+        driver.pump()
+        try:
+            await driver.wait(operation, None)
+        except BaseException:
+            driver.abort()
+            await driver.wait_closed()
+            raise
+        return operation.result()
+
+    async def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
+        """Close the connection, and end all subscriptions; ends within ``timeout`` seconds.
+
+        First waits until everything that was accepted for publishing is acknowledged, unless
+        ``drain`` is False; what is not then fails with PublishError. May be called twice, and
+        from a handler. A closed client can connect again.
+        """
+        driver = self.driver
+        started = driver.now()
+        operation = self._core.close(started, timeout, drain=drain)
+        driver.pump()
+        try:
+            await driver.wait(operation, timeout + 1.0)
+        except BaseException:
+            driver.abort()
+            raise
+        finally:
+            await driver.wait_closed()
+        handled, self._handled = self._handled, []
+        for subscription in handled:
+            left = timeout - (driver.now() - started)
+            await subscription.stop_handler(max(left, 0.0))
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close(drain=exc_type is None)
+
+    # --- publishing
+
+    async def publish(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        timeout: float | None = None,
+        **properties: Unpack[PublishProperties],
+    ) -> AsyncDelivery:
+        """Publish a message and wait for its outcome (MQTT 5.0 section 3.3).
+
+        With QoS 0 that is to hand it to the network, with QoS 1 and 2 the acknowledgement, for
+        which a lost connection is restored. Cancelling, or ``timeout`` (seconds), ends the wait
+        and does not take back a message that was accepted.
+
+        Raises UsageError for what MQTT or the server does not allow, before anything is sent;
+        QueueFull; PublishError if the message was refused or lost; ConnectionClosed; TimeoutError.
+        """
+        delivery = AsyncDelivery(
+            self.driver,
+            topic,
+            as_bytes(payload),
+            check_qos(qos),
+            bool(retain),
+            cast("Properties", properties) if properties else None,
+        )
+        self._core.publish(delivery, self.driver.now(), can_wait=True)
+        self.driver.pump_soon()
+        if not delivery.done:
+            try:
+                await self.driver.wait(delivery, timeout)
+            except BaseException:
+                self._core.withdraw(delivery)
+                raise
+        return delivery.result()
+
+    def publish_nowait(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        **properties: Unpack[PublishProperties],
+    ) -> AsyncDelivery:
+        """Publish a message without waiting; the Delivery tells, now or later, what became of it.
+
+        Raises as ``publish()`` for what cannot be accepted; QueueFull if the outbox is full.
+        """
+        delivery = AsyncDelivery(
+            self.driver,
+            topic,
+            as_bytes(payload),
+            check_qos(qos),
+            bool(retain),
+            cast("Properties", properties) if properties else None,
+        )
+        self._core.publish(delivery, self.driver.now(), can_wait=False)
+        self.driver.pump_soon()
+        return delivery
+
+    # --- subscribing
+
+    def subscribe(
+        self,
+        topic_filters: str | Sequence[str],
+        *,
+        qos: int = 0,
+        handler: AsyncHandler | None = None,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+        user_properties: Sequence[tuple[str, str]] = (),
+        ack: AckMode = "auto",
+        buffer_size: int = 1000,
+        when_full: WhenBufferFull = "drop_oldest",
+        timeout: float | None = None,
+    ) -> AsyncSubscription:
+        """Subscribe to topic filters (MQTT 5.0 section 3.8); ``await`` it, or ``async with`` it.
+
+        The subscription survives reconnections. It may be declared before ``connect()``, so
+        that nothing is missed which the server has kept for this client.
+
+        Args:
+            topic_filters: One filter, or several that share the options.
+            qos: The highest QoS at which to receive.
+            handler: Called with every message, one after the other; a coroutine is awaited.
+                Without it, iterate over the subscription.
+            no_local: Do not receive what this client itself publishes.
+            retain_as_published: Keep the RETAIN flag as the publisher set it.
+            retain_handling: When to get retained messages: see ``RetainHandling``.
+            user_properties: Name and value pairs for SUBSCRIBE.
+            ack: ``"auto"``: a message is acknowledged when the next one is taken or the handler
+                returns; ``"manual"``: by ``message.ack()``.
+            buffer_size: How many messages wait here for the program.
+            when_full: Which QoS 0 message is dropped when there are more.
+            timeout: Seconds for the server's answer; None: no limit.
+
+        Raises UsageError for arguments that cannot work, NotSupported for what the server or
+        its protocol version cannot do; awaiting raises SubscribeError if it refuses a filter.
+        """
+        state = make_subscription(
+            topic_filters,
+            qos=qos,
+            no_local=no_local,
+            retain_as_published=retain_as_published,
+            retain_handling=retain_handling,
+            ack=ack,
+            buffer_size=buffer_size,
+            when_full=when_full,
+            user_properties=user_properties,
+        )
+        self._core.subscribe(state)
+        subscription = self._own(state, handler, timeout)
+        self.driver.pump_soon()
+        return subscription
+
+    def unmatched(
+        self,
+        *,
+        handler: AsyncHandler | None = None,
+        ack: AckMode = "auto",
+        buffer_size: int = 1000,
+        when_full: WhenBufferFull = "drop_oldest",
+    ) -> AsyncSubscription:
+        """Receive the messages that no subscription matches, as of a session's earlier life.
+
+        Without it they are acknowledged, counted in ``unmatched_messages``, and dropped.
+        """
+        state = SubscriptionState(
+            (),
+            SubscriptionOptions(qos=2),
+            ack=ack,
+            buffer_size=buffer_size,
+            when_full=when_full,
+        )
+        self._core.subscribe_unmatched(state)
+        return self._own(state, handler, None)
+
+    def _own(
+        self, state: SubscriptionState, handler: AsyncHandler | None, timeout: float | None
+    ) -> AsyncSubscription:
+        subscription = AsyncSubscription(self, state, handler, timeout)
+        if handler is not None:
+            self._handled.append(subscription)
+        return subscription
+
+    async def unsubscribe(
+        self, topic_filters: str | Sequence[str], *, timeout: float | None = None
+    ) -> None:
+        """Unsubscribe from filters, those of a resumed session too (MQTT 5.0 section 3.10).
+
+        Subscriptions that have one of these filters end. Raises InvalidTopic, UnsubscribeError,
+        ConnectionClosed if not connected, TimeoutError.
+        """
+        operation = self._core.unsubscribe_filters(topic_filters)
+        self.driver.pump_soon()
+        await self.driver.wait(operation, timeout)
+        operation.result()
+
+    # --- requests
+
+    async def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 1,
+        timeout: float = 10.0,
+        **properties: Unpack[PublishProperties],
+    ) -> Message:
+        """Publish a request and return the answer to it (MQTT 5.0 section 4.10).
+
+        The response topic and correlation data are seen to. Raises NotSupported in MQTT 3.x,
+        OperationError if nobody subscribes to the topic, TimeoutError after ``timeout``
+        seconds, and what ``publish()`` raises.
+        """
+        core = self._core
+        async with asyncio.timeout(timeout):
+            opened = core.open_replies(token_hex(8))
+            self.driver.pump_soon()
+            await self.driver.wait(opened, None)
+            opened.result()
+            response_topic, correlation_data, answer = core.expect_reply()
+            try:
+                properties["response_topic"] = response_topic
+                properties["correlation_data"] = correlation_data
+                delivery = await self.publish(topic, payload, qos=qos, **properties)
+                if delivery.reason_code == ReasonCode.NO_MATCHING_SUBSCRIBERS:
+                    raise OperationError(f"nobody answers requests to {topic!r}")
+                await self.driver.wait(answer, None)
+            finally:
+                core.forget_reply(correlation_data)
+        return answer.result()
+
+    # --- for the parts of this package
+
+    def end_subscription(
+        self, subscription: AsyncSubscription, *, processed: bool = True
+    ) -> Operation[dict[str, int]]:
+        """End a subscription."""
+        state = subscription._state  # noqa: SLF001 - a part of this package
+        operation = self._core.end_subscription(state, processed=processed)
+        self.driver.pump_soon()
+        return operation
+
+    def report_handler_error(self, error: Exception, message: Message) -> None:
+        """A handler has raised."""
+        _log.error("the handler for %r raised", message.topic, exc_info=error)
+        if self._on_error is not None:
+            self._call(self._on_error, error, message)
+
+    def _report(self, event: Event) -> None:
+        callback = self._on_connect if isinstance(event, Connected) else self._on_disconnect
+        if callback is not None:
+            self.driver.loop.call_soon(self._call, callback, event)
+
+    def _call(self, callback: Any, *args: Any) -> None:
+        try:
+            callback(*args)
+        except Exception:
+            _log.exception("a callback raised")

@@ -1,0 +1,228 @@
+"""Drives a ClientCore with asyncio: the network connection, the timer, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from mqttlite.aio.link import Link
+from mqttlite.client import ClientCore, DeliveryState, Dial, Event, HangUp, Operation
+from mqttlite.endpoint import Endpoint
+from mqttlite.layers.tls import make_context
+from mqttlite.protocol.session import Answerable
+
+_FLUSH_SIZE: Final = 64 * 1024
+"""Bytes that are sent at once; less is gathered until the loop's next turn."""
+
+_HAPPY_EYEBALLS_DELAY: Final = 0.25
+"""Seconds until the next address of a server is tried beside the one before (RFC 8305)."""
+
+
+class Wakeable(Protocol):
+    """What stands behind a subscription's ``owner``."""
+
+    def wake(self) -> None:
+        """There are messages, or there will be none."""
+
+
+class Driver:
+    """All of the input and output of one AsyncClient.
+
+    After every call into the core comes ``pump()`` (or ``pump_soon()``, which does it once for
+    all that happens in one turn of the loop): it does what the core wants done.
+    """
+
+    def __init__(self, core: ClientCore, report: Callable[[Event], None]) -> None:
+        self.core = core
+        self._report = report
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._link: Link | None = None
+        self._dialing: asyncio.Task[None] | None = None
+        self._hanging_up = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._pump_scheduled = False
+        core.acknowledger = self._acknowledge
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the client belongs to: the first in which it was used."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def now(self) -> float:
+        """The loop's time."""
+        return self.loop.time()
+
+    async def wait(self, operation: Operation[Any] | DeliveryState, timeout: float | None) -> None:
+        """Wait until an operation is done. Raises TimeoutError."""
+        if operation.done:
+            return
+        future = self.loop.create_future()
+        if operation.waiters is None:
+            operation.waiters = [future]
+        else:
+            operation.waiters.append(future)
+        if timeout is None:
+            await future
+            return
+        async with asyncio.timeout(timeout):
+            await future
+
+    async def wait_closed(self) -> None:
+        """Wait until nothing of the connection is left."""
+        if self._dialing is not None:
+            await asyncio.wait([self._dialing])
+
+    def abort(self) -> None:
+        """Drop the connection, without a goodbye and without waiting."""
+        self.core.close(self.now(), 0, drain=False)
+        self.pump()
+        if self._link is not None:
+            self._link.abort()
+
+    # --- the pump
+
+    def pump_soon(self) -> None:
+        """Pump in the loop's next turn, or now if much has gathered."""
+        if self.core.unsent_size >= _FLUSH_SIZE:
+            self.pump()
+        elif not self._pump_scheduled:
+            self._pump_scheduled = True
+            self.loop.call_soon(self._pump_scheduled_now)
+
+    def _pump_scheduled_now(self) -> None:
+        self._pump_scheduled = False
+        self.pump()
+
+    def pump(self) -> None:
+        """Do what the core wants done."""
+        core = self.core
+        link = self._link
+        if link is not None:
+            while link.is_writable and (data := core.data_to_send(self.now())):
+                link.write(data)
+        if core.finished:
+            finished, core.finished = core.finished, []
+            for operation in finished:
+                for future in operation.waiters or ():
+                    if not future.done():
+                        future.set_result(None)
+        if core.ready:
+            ready, core.ready = core.ready, []
+            for subscription in ready:
+                subscription.owner.wake()
+        if core.events:
+            events, core.events = core.events, []
+            for event in events:
+                self._report(event)
+        action = core.take_action()
+        if action is not None:
+            self._act(action)
+        if self._hanging_up and link is not None and link.is_writable:
+            link.finish()
+        self._set_timer()
+
+    def _act(self, action: Dial | HangUp) -> None:
+        if isinstance(action, Dial):
+            self._dialing = self.loop.create_task(self._dial(action.endpoint))
+        elif self._link is not None:
+            if action.graceful:
+                self._hanging_up = True
+            else:
+                self._link.abort()
+        elif self._dialing is not None:
+            self._dialing.cancel()
+        else:
+            self.core.transport_closed(self.now())
+
+    def _set_timer(self) -> None:
+        # A timer that is too early costs one look; to move it with every packet would cost more.
+        deadline = self.core.next_deadline()
+        timer = self._timer
+        if timer is not None:
+            if deadline is not None and timer.when() <= deadline:
+                return
+            timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self.loop.call_at(deadline, self._deadline)
+
+    def _deadline(self) -> None:
+        timer, self._timer = self._timer, None
+        now = self.now()
+        if timer is not None:
+            now = max(now, timer.when())  # a loop's clock may be a hair early
+        self.core.handle_deadline(now)
+        self.pump()
+
+    # --- the network connection
+
+    async def _dial(self, endpoint: Endpoint) -> None:
+        link = None
+        error: BaseException | None = None
+        try:
+            link = await self._open(endpoint)
+        except asyncio.CancelledError:
+            pass
+        except Exception as failure:
+            error = failure
+        self._dialing = None
+        if link is not None:
+            self._link = link
+            self.core.transport_opened(self.now())
+        elif isinstance(error, Exception):
+            self.core.dial_failed(error, self.now())
+        else:
+            self.core.transport_closed(self.now())
+        self.pump()
+
+    async def _open(self, endpoint: Endpoint) -> Link:
+        tls = self.core.options.tls
+        context = None
+        if endpoint.tls:
+            context = await asyncio.to_thread(make_context, tls)
+        hostname = tls.server_hostname or endpoint.host
+        links: list[Link] = []
+
+        def make_link() -> Link:
+            links.append(Link(self, context, hostname))
+            return links[-1]
+
+        try:
+            if endpoint.scheme == "unix":
+                await self.loop.create_unix_connection(make_link, endpoint.path)
+            else:
+                await self.loop.create_connection(
+                    make_link,
+                    endpoint.host,
+                    endpoint.port,
+                    happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
+                )
+            await links[-1].opened()
+        except BaseException:
+            for link in links:
+                link.abort()
+            raise
+        return links[-1]
+
+    def link_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        self.core.receive(data, self.now())
+        self.pump()
+
+    def link_writable(self) -> None:
+        """The network takes bytes again."""
+        self.pump()
+
+    def link_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self._link = None
+        self._hanging_up = False
+        self.core.transport_closed(self.now(), error)
+        self.pump()
+
+    def _acknowledge(self, receipt: Answerable) -> None:
+        receipt.accept()
+        self.pump_soon()

@@ -1,0 +1,143 @@
+"""One network connection of asyncio: bytes to the driver and from it, TLS in between."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final, Protocol
+
+from mqttlite.layers.tls import TlsLayer
+
+# asyncio reads 256 KiB at a time if it is let: allocating those costs more than reading them.
+_BUFFER_SIZE: Final = 64 * 1024
+
+
+class LinkOwner(Protocol):
+    """Whom a link tells what happens."""
+
+    def link_received(self, data: bytes) -> None:
+        """Bytes have come."""
+
+    def link_writable(self) -> None:
+        """The network takes bytes again."""
+
+    def link_lost(self, error: Exception | None) -> None:
+        """The connection is gone; None: the server has closed it in order."""
+
+
+class Link(asyncio.BufferedProtocol):
+    """An asyncio protocol that receives into one buffer of its own."""
+
+    def __init__(self, owner: LinkOwner, context: ssl.SSLContext | None, hostname: str) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._tls = TlsLayer(context, hostname) if context is not None else None
+        self._buffer = bytearray()
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._error: Exception | None = None
+        self._finishing = False
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_writable = True
+
+    async def opened(self) -> None:
+        """Wait until the connection can be used, the TLS handshake included."""
+        await self._opened
+
+    # --- what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._tls is None:
+            self._opened.set_result(None)
+        else:
+            self._write_tls(self._tls)
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's signature
+        """Where asyncio is to read the next bytes to."""
+        if not self._buffer:  # not before it is needed
+            self._buffer = bytearray(_BUFFER_SIZE)
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes are in the buffer."""
+        data = bytes(memoryview(self._buffer)[:nbytes])
+        if self._tls is not None:
+            try:
+                data = self._tls.receive(data)
+            except ssl.SSLError as error:
+                self._write_tls(self._tls)  # the alert that tells the server why
+                self._fail(error)
+                return
+            self._write_tls(self._tls)
+            if self._tls.is_open and not self._opened.done():
+                self._opened.set_result(None)
+        if data and self._opened.done():
+            self._owner.link_received(data)
+
+    def eof_received(self) -> bool:
+        """The server has closed its direction: asyncio closes ours."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Asyncio holds more than it likes."""
+        self.is_writable = False
+
+    def resume_writing(self) -> None:
+        """Asyncio takes bytes again."""
+        self.is_writable = True
+        self._owner.link_writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        self.closed.set_result(None)
+        error = self._error or exc
+        if not self._opened.done():
+            self._opened.set_exception(
+                error or ConnectionResetError("the server closed the connection")
+            )
+            self._opened.exception()  # it may be that nobody waits any more
+        else:
+            self._owner.link_lost(error)
+
+    # --- what the driver calls
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes."""
+        if self._transport is None or self._finishing:
+            return
+        if self._tls is None:
+            self._transport.write(data)
+        else:
+            self._tls.send(data)
+            self._write_tls(self._tls)
+
+    def finish(self) -> None:
+        """Close our direction once all is written; the server is to close the other one.
+
+        To close both at once would make the system answer what still comes with a reset, and
+        that can take the last packets away from the server.
+        """
+        if self._transport is None or self._finishing or self._transport.is_closing():
+            return
+        if self._tls is not None and self._tls.is_open:
+            self._tls.close()
+            self._write_tls(self._tls)
+        self._finishing = True
+        self._transport.write_eof()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _write_tls(self, tls: TlsLayer) -> None:
+        data = tls.data_to_send()
+        if data and self._transport is not None and not self._finishing:
+            self._transport.write(data)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        if self._transport is not None:
+            self._transport.close()  # not abort(): the alert is to arrive

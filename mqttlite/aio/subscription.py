@@ -1,0 +1,190 @@
+"""A subscription of the asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from inspect import isawaitable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from mqttlite.client import SubscriptionState
+from mqttlite.enums import ClosedBy
+from mqttlite.errors import ConnectionClosed, UsageError
+from mqttlite.message import Message
+
+if TYPE_CHECKING:
+    from mqttlite.aio.client import AsyncClient
+
+AsyncHandler = Callable[[Message], Awaitable[object] | object]
+"""What handles messages: a plain function, or one that is awaited."""
+
+_log = logging.getLogger("mqttlite.aio")
+
+
+class AsyncSubscription:
+    """Messages of some topic filters; made by ``AsyncClient.subscribe()``.
+
+    ``await`` it for the server's answer, or use it in an ``async with`` block, which
+    unsubscribes at its end. Iterate over it with ``async for``, or call ``get()``: by one
+    consumer at a time. Taking the next message acknowledges the one before, as does leaving the
+    block; leaving it by an exception does not.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        state: SubscriptionState,
+        handler: AsyncHandler | None,
+        timeout: float | None,
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._timeout = timeout
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._handler = handler
+        state.owner = self
+        if handler is not None:
+            self._task = client.driver.loop.create_task(self._handle_all(handler))
+
+    @property
+    def topic_filters(self) -> tuple[str, ...]:
+        """The topic filters."""
+        return self._state.topic_filters
+
+    @property
+    def granted(self) -> dict[str, int]:
+        """The server's reason code for each filter: the granted QoS, or 0x80 and above."""
+        return dict(self._state.granted)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages of QoS 0 were dropped because the buffer was full."""
+        return self._state.dropped
+
+    @property
+    def buffered(self) -> int:
+        """How many messages wait to be taken."""
+        return len(self._state.buffer)
+
+    def __await__(self) -> Generator[None, None, Self]:
+        return self._subscribed().__await__()
+
+    async def _subscribed(self) -> Self:
+        client = self._client
+        if client.is_idle:  # declared before connect()
+            return self
+        try:
+            await client.driver.wait(self._state.subscribed, self._timeout)
+        except TimeoutError:
+            client.end_subscription(self)
+            raise TimeoutError("the server did not answer SUBSCRIBE in time") from None
+        self._state.subscribed.result()
+        return self
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await self
+        except BaseException:
+            self._client.end_subscription(self)
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._state.finish_taken(processed=exc_type is None)
+        await self.unsubscribe(processed=exc_type is None)
+
+    async def unsubscribe(self, timeout: float | None = 10.0, *, processed: bool = True) -> None:
+        """End the subscription, and wait for the server's answer for ``timeout`` seconds.
+
+        Messages that were received and not taken are acknowledged, or left to be delivered
+        again if they are not ``processed``. Raises UnsubscribeError if the server refuses, and
+        TimeoutError; ended it is in any case.
+        """
+        operation = self._client.end_subscription(self, processed=processed)
+        await self._client.driver.wait(operation, timeout)
+        operation.result()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        message = self._take()
+        while message is None:
+            if self._state.ended:
+                raise self._end()
+            await self._wait()
+            message = self._take()
+        return message
+
+    async def get(self, timeout: float | None = None) -> Message:
+        """Take the next message. Raises TimeoutError, or ConnectionClosed when all is over."""
+        async with asyncio.timeout(timeout):
+            try:
+                return await anext(self)
+            except StopAsyncIteration:
+                raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT) from None
+
+    def _take(self) -> Message | None:
+        if self._handler is not None and asyncio.current_task() is not self._task:
+            raise UsageError("the messages of this subscription go to its handler")
+        message = self._state.take()
+        if self._state.options.qos:
+            self._client.driver.pump_soon()  # the message before may have been acknowledged
+        return message
+
+    def _end(self) -> BaseException:
+        error = self._state.error
+        if error is None or (isinstance(error, ConnectionClosed) and error.by is ClosedBy.CLIENT):
+            return StopAsyncIteration()
+        return error
+
+    async def _wait(self) -> None:
+        self._state.wanted = True
+        future = self._client.driver.loop.create_future()
+        self._waiters.append(future)
+        await future
+
+    def wake(self) -> None:
+        """There are messages, or there will be none: called by the driver."""
+        waiters, self._waiters = self._waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+
+    async def _handle_all(self, handler: AsyncHandler) -> None:
+        try:
+            async for message in self:
+                await self._handle(handler, message)
+        except Exception as error:
+            _log.warning("the subscription to %s ended: %s", ", ".join(self.topic_filters), error)
+
+    async def _handle(self, handler: AsyncHandler, message: Message) -> None:
+        try:
+            result = handler(message)
+            if isawaitable(result):
+                await result
+        except Exception as error:
+            # It is not acknowledged: the server delivers it again in the next connection.
+            self._state.finish_taken(processed=False)
+            self._client.report_handler_error(error, message)
+        else:
+            self._state.finish_taken(processed=True)
+            if message.qos:
+                self._client.driver.pump_soon()
+
+    async def stop_handler(self, timeout: float) -> None:
+        """Let the handler finish what it is at, for a while, then cancel it."""
+        task = self._task
+        if task is None or task is asyncio.current_task():
+            return
+        _, pending = await asyncio.wait([task], timeout=timeout)
+        if pending:
+            task.cancel()
+            await asyncio.wait([task])

@@ -1,0 +1,188 @@
+"""What the two clients share: the arguments they are made with, and what can be asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import random
+from typing import Any
+
+from mqttlite.client.core import ClientCore
+from mqttlite.client.events import Connected, Disconnected
+from mqttlite.endpoint import Endpoint
+from mqttlite.errors import UsageError
+from mqttlite.message import Message, Will
+from mqttlite.options import TLS, VERSIONS, ClientOptions, Reconnect, Version, WhenFull
+from mqttlite.packets import Connack
+
+
+class ClientBase:
+    """The arguments of a client, which both clients take.
+
+    Args:
+        url: Where the server is: ``mqtt://host``, ``mqtts://host`` (TLS) or
+            ``unix:///path``; with a port, a user name and a password if need be. Several are
+            tried in their order.
+        host: Instead of a URL: the name or address of the server; TLS is used if ``tls`` is given.
+        port: With ``host``: 1883 by default, 8883 with TLS.
+        client_id: The client identifier. Empty: the server assigns one (MQTT 5.0 section
+            3.1.3.1), which is kept for reconnections.
+        username: User name, if it is not in the URL.
+        password: Password, ``str`` or ``bytes``, if it is not in the URL.
+        version: ``"5.0"``, ``"3.1.1"`` or ``"3.1"``. None: 5.0, or 3.1.1 if the server refuses it.
+        clean_start: Whether the first connection begins a new session (section 3.1.2.4); later
+            ones resume it.
+        session_expiry_interval: Seconds for which the server keeps the session without a
+            connection (section 3.1.2.11.2). None: long enough for a reconnection, and ended by
+            ``close()``; with ``clean_start=False`` for ever.
+        keep_alive: Seconds of silence after which a ping is sent (section 3.1.2.10); 0: never.
+        connect_timeout: Seconds for an attempt to connect, from the name lookup to CONNACK.
+        will: The message to publish when the connection is lost (section 3.1.2.5).
+        tls: How TLS is done: a ``TLS``, an ``ssl.SSLContext``, or True for the defaults.
+        receive_maximum: How many messages of QoS 1 and 2 the server may send before the first
+            of them is acknowledged (section 3.1.2.11.3).
+        maximum_packet_size: Bytes of the largest packet that is accepted (section 3.1.2.11.4).
+            None: what MQTT allows, 256 MiB.
+        topic_alias_maximum: How many topic aliases the server may use (section 3.1.2.11.5).
+        user_properties: Name and value pairs for CONNECT (section 3.1.2.11.8).
+        reconnect: False: never; True: with the defaults of ``Reconnect``.
+        outbox_messages: How many messages may wait to be sent.
+        outbox_bytes: How many bytes of payload may wait to be sent.
+        when_full: What publishing does when the outbox is full: ``"wait"`` (``publish_nowait``
+            raises QueueFull), ``"raise"`` QueueFull, ``"drop_oldest"`` or ``"drop_newest"``.
+        queue_qos_0: Whether messages of QoS 0 are queued, too, while there is no connection.
+        on_connect: Called with ``Connected`` whenever a connection was accepted.
+        on_disconnect: Called with ``Disconnected`` whenever one was lost, or an attempt to
+            reconnect failed.
+        on_error: Called with the exception and the message when a handler has raised.
+
+    Raises:
+        UsageError: An argument cannot work.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        client_id: str = "",
+        username: str | None = None,
+        password: str | bytes | None = None,
+        version: Version | None = None,
+        clean_start: bool = True,
+        session_expiry_interval: int | None = None,
+        keep_alive: int = 60,
+        connect_timeout: float = 30.0,
+        will: Will | None = None,
+        tls: TLS | Any = None,
+        receive_maximum: int = 1000,
+        maximum_packet_size: int | None = None,
+        topic_alias_maximum: int = 0,
+        user_properties: Sequence[tuple[str, str]] = (),
+        reconnect: bool | Reconnect = True,
+        outbox_messages: int = 100_000,
+        outbox_bytes: int = 256 * 1024 * 1024,
+        when_full: WhenFull = "wait",
+        queue_qos_0: bool = False,
+        on_connect: Callable[[Connected], object] | None = None,
+        on_disconnect: Callable[[Disconnected], object] | None = None,
+        on_error: Callable[[Exception, Message], object] | None = None,
+    ) -> None:
+        if will is not None and not isinstance(will, Will):
+            raise UsageError(f"will must be a Will, not {type(will).__name__}")
+        options = ClientOptions(
+            endpoints=_endpoints(url, host, port, with_tls=bool(tls)),
+            client_id=client_id,
+            username=username,
+            password=password.encode() if isinstance(password, str) else password,
+            version=version,
+            clean_start=bool(clean_start),
+            session_expiry_interval=session_expiry_interval,
+            keep_alive=keep_alive,
+            connect_timeout=connect_timeout,
+            will=will,
+            tls=_tls(tls),
+            receive_maximum=receive_maximum,
+            maximum_packet_size=maximum_packet_size,
+            topic_alias_maximum=topic_alias_maximum,
+            user_properties=user_properties,
+            reconnect=Reconnect() if reconnect is True else (reconnect or None),
+            outbox_messages=outbox_messages,
+            outbox_bytes=outbox_bytes,
+            when_full=when_full,
+            queue_qos_0=bool(queue_qos_0),
+        )
+        if tls and not any(endpoint.tls for endpoint in options.endpoints):
+            raise UsageError("tls is given, but no URL uses it: write mqtts:// instead of mqtt://")
+        self._core = ClientCore(options, random)
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+        self._on_error = on_error
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what the client's own kind needs."""
+        raise NotImplementedError
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the client is not connected and will not be before ``connect()``."""
+        return self._core.is_idle
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now that the server has accepted."""
+        return self._core.is_connected
+
+    @property
+    def client_id(self) -> str:
+        """The client identifier, which the server may have assigned; empty before that."""
+        return self._core.client_id
+
+    @property
+    def version(self) -> str:
+        """The protocol version of the connection, or the one that is tried next."""
+        return next(name for name, value in VERSIONS.items() if value == self._core.version)
+
+    @property
+    def connack(self) -> Connack | None:
+        """The server's last CONNACK, with its limits in ``properties`` (section 3.2.2.3)."""
+        return self._core.connack
+
+    @property
+    def unmatched_messages(self) -> int:
+        """How many messages were dropped because no subscription matched them."""
+        return self._core.unmatched_messages
+
+    def __repr__(self) -> str:
+        servers = ", ".join(map(str, self._core.options.endpoints))
+        return f"<{type(self).__name__} {servers}, {self._core.state.value}>"
+
+
+def _endpoints(
+    url: str | Sequence[str] | None, host: str | None, port: int | None, *, with_tls: bool
+) -> tuple[Endpoint, ...]:
+    if host is not None:
+        if url is not None:
+            raise UsageError("give a URL or a host, not both")
+        default = 8883 if with_tls else 1883
+        port = default if port is None else port
+        if not isinstance(port, int) or not 1 <= port <= 65_535:
+            raise UsageError(f"port must be from 1 to 65535, not {port!r}")
+        if not isinstance(host, str) or not host or "/" in host:
+            raise UsageError("host must be the name or the address of a server")
+        return (Endpoint("mqtts" if with_tls else "mqtt", host, port),)
+    if port is not None:
+        raise UsageError("port goes with host; in a URL it stands behind the host")
+    if url is None:
+        raise UsageError('give a URL, for example "mqtt://localhost", or a host')
+    urls = [url] if isinstance(url, str) else list(url)
+    return tuple(Endpoint.parse(each) for each in urls)
+
+
+def _tls(tls: Any) -> TLS:
+    if isinstance(tls, TLS):
+        return tls
+    if tls is None or isinstance(tls, bool):
+        return TLS()
+    return TLS(context=tls)

@@ -1,0 +1,101 @@
+"""TLS as a layer without input or output, the same for both clients."""
+
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import certifi
+
+from mqttlite.options import TLS
+
+_READ_SIZE: Final = 64 * 1024
+
+
+class TlsLayer:
+    """The client's side of one TLS connection.
+
+    ``receive()`` takes what came from the network and returns what it means; ``send()`` takes
+    what is to be sent; ``data_to_send()`` returns what the network is to get, after each of
+    them. The handshake goes on by itself; until ``is_open`` nothing may be sent. Raises
+    ``ssl.SSLError`` for what the server does wrong; the alert for it is in ``data_to_send()``.
+    """
+
+    def __init__(self, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=server_hostname
+        )
+        self.is_open = False
+        self._handshake()
+
+    def _handshake(self) -> None:
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        self.is_open = True
+
+    def receive(self, data: bytes) -> bytes:
+        """Take bytes from the network; return what they contain."""
+        self._incoming.write(data)
+        if not self.is_open:
+            self._handshake()
+            if not self.is_open:
+                return b""
+        parts = []
+        try:
+            while part := self._object.read(_READ_SIZE):
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:  # the server has said goodbye: the end follows
+            pass
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Encrypt bytes for the network."""
+        self._object.write(data)
+
+    def close(self) -> None:
+        """Say that nothing more will be sent."""
+        with suppress(ssl.SSLError):  # it would wait for the server's answer, which nobody needs
+            self._object.unwrap()
+
+    def data_to_send(self) -> bytes:
+        """Return what is to be written to the network."""
+        return self._outgoing.read()
+
+
+def make_context(tls: TLS) -> ssl.SSLContext:
+    """Build the SSLContext that ``TLS`` describes. Reads files, so it may take some time.
+
+    Raises OSError or ssl.SSLError for files that cannot be used.
+    """
+    if tls.context is not None:
+        return tls.context
+    context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif tls.ca_file is None and not _system_has_roots(context):
+        context.load_verify_locations(certifi.where())
+    if tls.certificate is not None:
+        context.load_cert_chain(
+            str(tls.certificate),
+            None if tls.private_key is None else str(tls.private_key),
+            # Without one OpenSSL would ask on the terminal.
+            tls.password or "",
+        )
+    if tls.alpn:
+        context.set_alpn_protocols(list(tls.alpn))
+    return context
+
+
+def _system_has_roots(context: ssl.SSLContext) -> bool:
+    """Whether the default roots are there; those in a directory are loaded when needed."""
+    directory = ssl.get_default_verify_paths().capath
+    return bool(context.cert_store_stats()["x509_ca"]) or (
+        directory is not None and any(Path(directory).glob("*.0"))
+    )

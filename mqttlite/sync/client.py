@@ -1,0 +1,321 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from secrets import token_hex
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self, cast
+
+from typing_extensions import Unpack
+
+from mqttlite.client import Event, Operation, SubscriptionState, make_subscription
+from mqttlite.client.base import ClientBase
+from mqttlite.client.events import Connected
+from mqttlite.client.subscriptions import AckMode, WhenBufferFull
+from mqttlite.enums import ReasonCode
+from mqttlite.errors import OperationError
+from mqttlite.message import (
+    Message,
+    Payload,
+    Properties,
+    PublishProperties,
+    as_bytes,
+    check_qos,
+)
+from mqttlite.packets import Connack, SubscriptionOptions
+from mqttlite.sync.delivery import Delivery
+from mqttlite.sync.dispatcher import Dispatcher
+from mqttlite.sync.driver import Driver
+from mqttlite.sync.subscription import Handler, Subscription
+
+_GRACE = 1.0
+"""Seconds beyond its time-out that ``close()`` leaves to the I/O thread."""
+
+_log = logging.getLogger("mqttlite.sync")
+
+
+class Client(ClientBase):
+    """An MQTT client for threads; ``AsyncClient`` is the same for asyncio.
+
+    Use it in a ``with`` block, which connects and closes, or call ``connect()`` and
+    ``close()``. All methods may be called from any thread, and from handlers. The arguments are
+    those of ``ClientBase``. In a signal handler use ``publish_nowait()``, which does not wait.
+    """
+
+    def _set_up(self) -> None:
+        self.driver = Driver(self._core, self._report, "mqttlite")
+        self.dispatcher = Dispatcher("mqttlite handlers")
+
+    # --- connecting and closing
+
+    def connect(self) -> Connack:
+        """Connect, and return what the server said (MQTT 5.0 section 3.2).
+
+        Raises ConnectRefused, ConnectFailed (name lookup, TCP, TLS), ProtocolError, or
+        TimeoutError after ``connect_timeout`` seconds; UsageError if it is connected already.
+        A failed or interrupted connect leaves nothing behind, and may be repeated.
+        """
+        driver = self.driver
+        with driver as core:
+            operation = core.connect(monotonic())
+            driver.start()
+        try:
+            driver.wait(operation, None)
+            return operation.result()
+        except BaseException:
+            self.close(0.0, drain=False)
+            raise
+
+    def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
+        """Close the connection, and end all subscriptions; ends within ``timeout`` seconds.
+
+        First waits until everything that was accepted for publishing is acknowledged, unless
+        ``drain`` is False; what is not then fails with PublishError. May be called twice, and
+        from a handler. A closed client can connect again.
+        """
+        driver = self.driver
+        deadline = monotonic() + timeout
+        with driver as core:
+            operation = core.close(monotonic(), timeout, drain=drain)
+        driver.wait(operation, timeout + _GRACE)
+        driver.join(_GRACE)
+        self.dispatcher.stop(max(0.0, deadline - monotonic()))
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close(drain=exc_type is None)
+
+    # --- publishing
+
+    def publish(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        timeout: float | None = None,
+        **properties: Unpack[PublishProperties],
+    ) -> Delivery:
+        """Publish a message and wait for its outcome (MQTT 5.0 section 3.3).
+
+        With QoS 0 that is to hand it to the network, with QoS 1 and 2 the acknowledgement, for
+        which a lost connection is restored. ``timeout`` (seconds) ends the wait and does not
+        take back a message that was accepted.
+
+        Raises UsageError for what MQTT or the server does not allow, before anything is sent;
+        QueueFull; PublishError if the message was refused or lost; ConnectionClosed; TimeoutError.
+        """
+        delivery = Delivery(
+            self.driver,
+            topic,
+            as_bytes(payload),
+            check_qos(qos),
+            bool(retain),
+            cast("Properties", properties) if properties else None,
+        )
+        driver = self.driver
+        with driver.lock:
+            self._core.publish(delivery, monotonic(), can_wait=True)
+            driver.flush(urgent=not delivery.done)
+        if not delivery.done:
+            try:
+                driver.wait(delivery, timeout)
+            except BaseException:
+                with driver as core:
+                    core.withdraw(delivery)
+                raise
+        return delivery.result()
+
+    def publish_nowait(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        **properties: Unpack[PublishProperties],
+    ) -> Delivery:
+        """Publish a message without waiting; the Delivery tells, now or later, what became of it.
+
+        Raises as ``publish()`` for what cannot be accepted; QueueFull if the outbox is full.
+        """
+        delivery = Delivery(
+            self.driver,
+            topic,
+            as_bytes(payload),
+            check_qos(qos),
+            bool(retain),
+            cast("Properties", properties) if properties else None,
+        )
+        driver = self.driver
+        with driver.lock:
+            self._core.publish(delivery, monotonic(), can_wait=False)
+            driver.flush(urgent=False)
+        return delivery
+
+    # --- subscribing
+
+    def subscribe(
+        self,
+        topic_filters: str | Sequence[str],
+        *,
+        qos: int = 0,
+        handler: Handler | None = None,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+        user_properties: Sequence[tuple[str, str]] = (),
+        ack: AckMode = "auto",
+        buffer_size: int = 1000,
+        when_full: WhenBufferFull = "drop_oldest",
+        timeout: float | None = None,
+    ) -> Subscription:
+        """Subscribe to topic filters (MQTT 5.0 section 3.8); ``await`` it, or ``with`` it.
+
+        The subscription survives reconnections. It may be declared before ``connect()``, so
+        that nothing is missed which the server has kept for this client.
+
+        Args:
+            topic_filters: One filter, or several that share the options.
+            qos: The highest QoS at which to receive.
+            handler: Called with every message, one after the other, in a thread that all
+                handlers of this client share. Without it, iterate over the subscription.
+            no_local: Do not receive what this client itself publishes.
+            retain_as_published: Keep the RETAIN flag as the publisher set it.
+            retain_handling: When to get retained messages: see ``RetainHandling``.
+            user_properties: Name and value pairs for SUBSCRIBE.
+            ack: ``"auto"``: a message is acknowledged when the next one is taken or the handler
+                returns; ``"manual"``: by ``message.ack()``.
+            buffer_size: How many messages wait here for the program.
+            when_full: Which QoS 0 message is dropped when there are more.
+            timeout: Seconds for the server's answer; None: no limit.
+
+        Raises UsageError for arguments that cannot work, NotSupported for what the server or
+        its protocol version cannot do, SubscribeError if it refuses a filter, TimeoutError.
+        """
+        state = make_subscription(
+            topic_filters,
+            qos=qos,
+            no_local=no_local,
+            retain_as_published=retain_as_published,
+            retain_handling=retain_handling,
+            ack=ack,
+            buffer_size=buffer_size,
+            when_full=when_full,
+            user_properties=user_properties,
+        )
+        with self.driver as core:
+            subscription = Subscription(self, state, handler, timeout)
+            core.subscribe(state)
+        return subscription.wait_subscribed()
+
+    def unmatched(
+        self,
+        *,
+        handler: Handler | None = None,
+        ack: AckMode = "auto",
+        buffer_size: int = 1000,
+        when_full: WhenBufferFull = "drop_oldest",
+    ) -> Subscription:
+        """Receive the messages that no subscription matches, as of a session's earlier life.
+
+        Without it they are acknowledged, counted in ``unmatched_messages``, and dropped.
+        """
+        state = SubscriptionState(
+            (),
+            SubscriptionOptions(qos=2),
+            ack=ack,
+            buffer_size=buffer_size,
+            when_full=when_full,
+        )
+        with self.driver as core:
+            subscription = Subscription(self, state, handler, None)
+            core.subscribe_unmatched(state)
+        return subscription
+
+    def unsubscribe(
+        self, topic_filters: str | Sequence[str], *, timeout: float | None = None
+    ) -> None:
+        """Unsubscribe from filters, those of a resumed session too (MQTT 5.0 section 3.10).
+
+        Subscriptions that have one of these filters end. Raises InvalidTopic, UnsubscribeError,
+        ConnectionClosed if not connected, TimeoutError.
+        """
+        with self.driver as core:
+            operation = core.unsubscribe_filters(topic_filters)
+        self.driver.wait(operation, timeout)
+        operation.result()
+
+    # --- requests
+
+    def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 1,
+        timeout: float = 10.0,
+        **properties: Unpack[PublishProperties],
+    ) -> Message:
+        """Publish a request and return the answer to it (MQTT 5.0 section 4.10).
+
+        The response topic and correlation data are seen to. Raises NotSupported in MQTT 3.x,
+        OperationError if nobody subscribes to the topic, TimeoutError after ``timeout``
+        seconds, and what ``publish()`` raises.
+        """
+        driver = self.driver
+        deadline = monotonic() + timeout
+        with driver as core:
+            opened = core.open_replies(token_hex(8))
+        driver.wait(opened, deadline - monotonic())
+        opened.result()
+        with driver as core:
+            response_topic, correlation_data, answer = core.expect_reply()
+        try:
+            properties["response_topic"] = response_topic
+            properties["correlation_data"] = correlation_data
+            left = deadline - monotonic()
+            delivery = self.publish(topic, payload, qos=qos, timeout=left, **properties)
+            if delivery.reason_code == ReasonCode.NO_MATCHING_SUBSCRIBERS:
+                raise OperationError(f"nobody answers requests to {topic!r}")
+            driver.wait(answer, deadline - monotonic())
+        finally:
+            with driver as core:
+                core.forget_reply(correlation_data)
+        return answer.result()
+
+    # --- for the parts of this package
+
+    def end_subscription(
+        self, subscription: Subscription, *, processed: bool = True
+    ) -> Operation[dict[str, int]]:
+        """End a subscription."""
+        state = subscription._state  # noqa: SLF001 - a part of this package
+        with self.driver as core:
+            return core.end_subscription(state, processed=processed)
+
+    def report_handler_error(self, error: Exception, message: Message) -> None:
+        """A handler has raised."""
+        _log.error("the handler for %r raised", message.topic, exc_info=error)
+        if self._on_error is not None:
+            self._on_error(error, message)
+
+    def _report(self, event: Event) -> None:
+        callback: Callable[[Any], object] | None = self._on_disconnect
+        if isinstance(event, Connected):
+            callback = self._on_connect
+        if callback is not None:
+            self.dispatcher.put(partial(callback, event))

@@ -1,0 +1,141 @@
+"""Opens a network connection: name lookup, all addresses in a race, the TLS handshake."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections import deque
+from contextlib import suppress
+from itertools import zip_longest
+from os import strerror
+from time import monotonic
+from typing import Any, Final
+
+from mqttlite.endpoint import Endpoint
+from mqttlite.layers.tls import TlsLayer, make_context
+from mqttlite.options import TLS
+
+_HAPPY_EYEBALLS_DELAY: Final = 0.25
+"""Seconds until the next address of a server is tried beside the one before (RFC 8305)."""
+
+Address = tuple[int, Any]
+"""The family of a socket and the address to connect it to."""
+
+
+class DialCancelled(Exception):
+    """The connection is not wanted any more."""
+
+
+def dial(
+    endpoint: Endpoint, tls: TLS, cancel: socket.socket
+) -> tuple[socket.socket, TlsLayer | None]:
+    """Open a connection; it is given up as soon as ``cancel`` is readable.
+
+    Only the name lookup cannot be interrupted. Raises OSError (of which ssl.SSLError is one), or
+    DialCancelled.
+    """
+    context = make_context(tls) if endpoint.tls else None
+    if endpoint.scheme == "unix":
+        addresses: list[Address] = [(socket.AF_UNIX, endpoint.path)]
+    else:
+        addresses = _look_up(endpoint)
+    connection = _race(addresses, cancel)
+    try:
+        if endpoint.scheme != "unix":
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is None:
+            return connection, None
+        layer = TlsLayer(context, tls.server_hostname or endpoint.host)
+        _shake_hands(connection, layer, cancel)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, layer
+
+
+def _look_up(endpoint: Endpoint) -> list[Address]:
+    """The addresses of a server, the two families in turn, in the system's order of preference."""
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    first_family = found[0][0]
+    preferred = [(family, address) for family, *_, address in found if family == first_family]
+    others = [(family, address) for family, *_, address in found if family != first_family]
+    return [
+        address
+        for pair in zip_longest(preferred, others)
+        for address in pair
+        if address is not None
+    ]
+
+
+def _race(addresses: list[Address], cancel: socket.socket) -> socket.socket:
+    """Connect to the address that answers first; each gets a head start before the next."""
+    waiting = deque(addresses)
+    errors: list[OSError] = []
+    next_start = monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(cancel, selectors.EVENT_READ)
+        running: set[socket.socket] = set()
+        try:
+            while True:
+                if waiting and (not running or monotonic() >= next_start):
+                    next_start = monotonic() + _HAPPY_EYEBALLS_DELAY
+                    try:
+                        attempt = _start(*waiting.popleft())
+                    except OSError as error:
+                        errors.append(error)
+                        continue
+                    running.add(attempt)
+                    selector.register(attempt, selectors.EVENT_WRITE)
+                if not running:
+                    raise errors[0]
+                timeout = max(0.0, next_start - monotonic()) if waiting else None
+                for key, _ in selector.select(timeout):
+                    attempt = key.fileobj  # type: ignore[assignment]
+                    if attempt is cancel:
+                        raise DialCancelled
+                    running.discard(attempt)
+                    code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not code:
+                        return attempt
+                    selector.unregister(attempt)
+                    attempt.close()
+                    errors.append(OSError(code, strerror(code)))
+        finally:
+            for loser in running:
+                loser.close()
+
+
+def _start(family: int, address: Any) -> socket.socket:
+    attempt = socket.socket(family, socket.SOCK_STREAM)
+    attempt.setblocking(False)
+    try:
+        with suppress(BlockingIOError):
+            attempt.connect(address)
+    except BaseException:
+        attempt.close()
+        raise
+    return attempt
+
+
+def _shake_hands(connection: socket.socket, layer: TlsLayer, cancel: socket.socket) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(cancel, selectors.EVENT_READ)
+        selector.register(connection, selectors.EVENT_READ)
+        while True:
+            # A handshake's messages are far smaller than a socket's buffer: this does not block.
+            with suppress(BlockingIOError):
+                connection.sendall(layer.data_to_send())
+            if layer.is_open:
+                return
+            for key, _ in selector.select():
+                if key.fileobj is cancel:
+                    raise DialCancelled
+                data = connection.recv(65536)
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                try:
+                    layer.receive(data)
+                except OSError:
+                    with suppress(OSError):  # the alert that tells the server why
+                        connection.send(layer.data_to_send())
+                    raise

@@ -1,0 +1,446 @@
+"""Drives a ClientCore with threads: one for the network, and the callers who lend a hand.
+
+One lock guards the core. Whoever holds it may write to the socket; only the I/O thread reads
+from it, and opens and closes it. Nobody is woken and no user's function is called under the lock.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import selectors
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final, Protocol
+from weakref import WeakSet
+
+from mqttlite.client import ClientCore, DeliveryState, Dial, Event, HangUp, Operation
+from mqttlite.endpoint import Endpoint
+from mqttlite.errors import UsageError
+from mqttlite.layers.tls import TlsLayer
+from mqttlite.protocol.session import Answerable
+from mqttlite.sync.dial import DialCancelled, dial
+
+_READ_SIZE: Final = 64 * 1024
+_READS_AT_ONCE: Final = 8
+"""Buffers that are read before the core gets them all to see, and callers their turn."""
+
+_QUICK_SUCCESSION: Final = 0.0001
+"""Seconds: who publishes more often than this is not after latency, and leaves the writing to
+the I/O thread, which sends everything that has gathered at once."""
+
+_DIAL_JOIN_TIMEOUT: Final = 0.5
+"""Seconds to wait for an attempt that was given up; a name lookup may take longer."""
+
+_EXIT_TIMEOUT: Final = 5.0
+"""Seconds that a client which nobody has closed may hold up the end of the interpreter."""
+
+_EOF: Final = EOFError()
+
+_log = logging.getLogger("mqttlite.sync")
+_running: WeakSet[Driver] = WeakSet()
+
+
+class Wakeable(Protocol):
+    """What stands behind a subscription's ``owner``."""
+
+    def wake(self) -> None:
+        """There are messages, or there will be none."""
+
+
+class Driver:
+    """All of the input and output of one Client.
+
+    ``with driver:`` takes the lock for a call into the core, and afterwards does what the core
+    wants done.
+    """
+
+    def __init__(self, core: ClientCore, report: Callable[[Event], None], name: str) -> None:
+        self.core = core
+        self.lock = threading.RLock()
+        self._report = report
+        self.name = name
+        self._thread: threading.Thread | None = None
+        self._asleep = False
+        self._socket: socket.socket | None = None
+        self._tls: TlsLayer | None = None
+        self._unsent: bytes | memoryview = b""
+        self._last_write = 0.0
+        self._hanging_up = False
+        self._dialing: _Dialing | None = None
+        self._abandoned: list[_Dialing] = []
+        core.acknowledger = self._acknowledge
+
+    # --- for callers
+
+    def __enter__(self) -> ClientCore:
+        self.lock.acquire()
+        return self.core
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._write()
+            notes = self._take_notes()
+            self.wake()
+        finally:
+            self.lock.release()
+        self._notify(notes)
+
+    def start(self) -> None:
+        """See that the I/O thread runs; under the lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+            _running.add(self)
+            self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end of the I/O thread, which comes when the client is idle."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def wake(self) -> None:
+        """See that the I/O thread has a look; under the lock."""
+        if self._asleep:
+            self._asleep = False
+            with suppress(OSError):  # full: it is being woken
+                self._waker.send(b"\0")
+
+    def flush(self, *, urgent: bool) -> None:
+        """Write what was queued, or leave it to the I/O thread; under the lock.
+
+        ``urgent``: the caller is going to wait for an answer.
+        """
+        if not self._asleep and not urgent:
+            return  # the I/O thread is about, or has been woken
+        now = monotonic()
+        if urgent or now - self._last_write > _QUICK_SUCCESSION:
+            self._write()
+            if self._unsent:
+                self.wake()
+        else:
+            self.wake()
+
+    def wait(self, operation: Operation[Any] | DeliveryState, timeout: float | None) -> None:
+        """Wait until an operation is done. Raises TimeoutError."""
+        with self.lock:
+            if operation.done:
+                return
+            # A lock of one's own that another thread releases: what a Condition is made of,
+            # without waking everybody who waits for something else.
+            waiter = threading.Lock()
+            waiter.acquire()
+            if operation.waiters is None:
+                operation.waiters = []
+            operation.waiters.append(waiter)
+        if not waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+            with self.lock:
+                if not operation.done:
+                    operation.waiters.remove(waiter)
+                    raise TimeoutError(f"not done within {timeout:g} seconds")
+
+    def _acknowledge(self, receipt: Answerable) -> None:
+        with self.lock:
+            receipt.accept()
+            self.flush(urgent=False)
+
+    # --- under the lock
+
+    def _write(self) -> None:
+        """Write what there is, as far as the socket takes it."""
+        connection = self._socket
+        if connection is None:
+            return
+        core = self.core
+        while True:
+            data = self._unsent
+            if not data:
+                self._last_write = monotonic()
+                data = core.data_to_send(self._last_write)
+                if self._tls is not None:
+                    if data:
+                        self._tls.send(data)
+                    data = self._tls.data_to_send()
+                if not data:
+                    break
+            try:
+                sent = connection.send(data)
+            except (BlockingIOError, InterruptedError):
+                self._unsent = data
+                return
+            except OSError:  # reading will show the same
+                self._unsent = b""
+                return
+            self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+        if self._hanging_up:
+            self._finish_writing(connection)
+
+    def _finish_writing(self, connection: socket.socket) -> None:
+        """All is written: close our direction; the server is to close the other one.
+
+        To close both at once would make the system answer what still comes with a reset, and
+        that can take the last packets away from the server.
+        """
+        self._hanging_up = False
+        if self._tls is not None:
+            self._tls.close()
+            self._unsent = b""
+            with suppress(OSError):
+                connection.send(self._tls.data_to_send())
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+
+    def _take_notes(self) -> tuple[list[Any], list[Any], list[Event]]:
+        core = self.core
+        notes = (core.finished, core.ready, core.events)
+        if core.finished:
+            core.finished = []
+        if core.ready:
+            core.ready = []
+        if core.events:
+            core.events = []
+        return notes
+
+    # --- without the lock
+
+    def _notify(self, notes: tuple[list[Any], list[Any], list[Event]]) -> None:
+        finished, ready, events = notes
+        for operation in finished:
+            for waiter in operation.waiters:
+                waiter.release()
+        for subscription in ready:
+            subscription.owner.wake()
+        for event in events:
+            self._report(event)
+
+    # --- the I/O thread
+
+    def _run(self) -> None:
+        self._waker, self._wakened = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakened.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wakened, selectors.EVENT_READ)
+        self._buffer = memoryview(bytearray(_READ_SIZE))
+        try:
+            events: list[tuple[selectors.SelectorKey, int]] = []
+            while True:
+                chunks, closed = self._read(events)
+                with self.lock:
+                    timeout = self._turn(chunks, closed)
+                    notes = self._take_notes()
+                self._notify(notes)
+                if timeout is not None and timeout < 0:
+                    break
+                events = self._selector.select(timeout)
+        except Exception as error:
+            _log.exception("the I/O thread has failed")
+            with self.lock:
+                self._thread = None
+                self._close_socket()
+                self.core.give_up(error)
+                notes = self._take_notes()
+            self._notify(notes)
+        finally:
+            self._selector.close()
+            self._waker.close()
+            self._wakened.close()
+            for dialing in self._abandoned:
+                dialing.join(_DIAL_JOIN_TIMEOUT)
+            self._abandoned.clear()
+
+    def _read(
+        self, events: list[tuple[selectors.SelectorKey, int]]
+    ) -> tuple[list[bytes], Exception | None]:
+        """Read what has come; and why nothing more will come, if that is so."""
+        chunks: list[bytes] = []
+        for key, mask in events:
+            if key.fileobj is self._wakened:
+                with suppress(BlockingIOError):
+                    self._wakened.recv(4096)
+            elif mask & selectors.EVENT_READ:
+                buffer = self._buffer
+                try:
+                    while len(chunks) < _READS_AT_ONCE:
+                        count = key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
+                        if not count:
+                            return chunks, _EOF
+                        chunks.append(bytes(buffer[:count]))
+                        if count < _READ_SIZE:
+                            break
+                except (BlockingIOError, InterruptedError):
+                    pass
+                except OSError as error:
+                    return chunks, error
+        return chunks, None
+
+    def _turn(self, chunks: list[bytes], closed: Exception | None) -> float | None:
+        """Tell the core what has happened, and do what it wants done; under the lock.
+
+        Return how long to sleep (None: until something happens), below 0 when all is over.
+        """
+        self._asleep = False
+        core = self.core
+        now = monotonic()
+        try:
+            for chunk in chunks:
+                data = chunk if self._tls is None else self._tls.receive(chunk)
+                if data:
+                    core.receive(data, now)
+        except ssl.SSLError as error:
+            closed = error
+        if closed is not None and self._socket is not None:
+            self._close_socket()
+            core.transport_closed(now, None if closed is _EOF else closed)
+        if self._dialing is not None and self._dialing.done:
+            self._take_dialed(self._dialing, now)
+        core.handle_deadline(now)
+        self._write()
+        while (action := core.take_action()) is not None:
+            self._act(action, now)
+            self._write()
+        if core.is_idle and self._socket is None and self._dialing is None:
+            self._thread = None
+            _running.discard(self)
+            return -1.0
+        self._watch()
+        self._asleep = True
+        deadline = core.next_deadline()
+        return None if deadline is None else max(0.0, deadline - monotonic())
+
+    def _watch(self) -> None:
+        """Wait for the socket to become writable only if something waits to be written."""
+        if self._socket is not None:
+            events = selectors.EVENT_READ
+            if self._unsent or self.core.unsent_size:
+                events |= selectors.EVENT_WRITE
+            if self._selector.get_key(self._socket).events != events:
+                self._selector.modify(self._socket, events)
+
+    def _act(self, action: Dial | HangUp, now: float) -> None:
+        if isinstance(action, Dial):
+            self._dialing = _Dialing(self, action.endpoint)
+            self._dialing.start()
+        elif self._socket is not None and action.graceful:
+            self._hanging_up = True
+        else:
+            if self._dialing is not None:
+                self._dialing.cancel()
+                self._abandoned.append(self._dialing)
+                self._dialing = None
+            self._close_socket()
+            self.core.transport_closed(now)
+
+    def _take_dialed(self, dialing: _Dialing, now: float) -> None:
+        self._dialing = None
+        if dialing.connection is not None:
+            self._socket = dialing.connection
+            self._tls = dialing.tls
+            self._selector.register(self._socket, selectors.EVENT_READ)
+            self.core.transport_opened(now)
+        elif dialing.error is not None:
+            self.core.dial_failed(dialing.error, now)
+
+    def _close_socket(self) -> None:
+        connection, self._socket = self._socket, None
+        self._tls = None
+        self._unsent = b""
+        self._hanging_up = False
+        if connection is not None:
+            self._selector.unregister(connection)
+            connection.close()
+
+    # --- the end of the process, and a second one
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the I/O thread is not there, and the connection is not ours."""
+        self.lock = threading.RLock()
+        self._thread = None
+        self._asleep = False
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self.core.give_up(
+            UsageError("this client was connected before fork(): make one in each process")
+        )
+
+
+class _Dialing:
+    """Opens a connection in a thread of its own, because a name lookup can take any time."""
+
+    def __init__(self, driver: Driver, endpoint: Endpoint) -> None:
+        self.done = False
+        self.connection: socket.socket | None = None
+        self.tls: TlsLayer | None = None
+        self.error: Exception | None = None
+        self._driver = driver
+        self._endpoint = endpoint
+        self._cancelled = False
+        self._cancel, self._cancel_seen = socket.socketpair()
+        self._thread = threading.Thread(
+            target=self._run, name=f"{driver.name} dialing", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """The connection is not wanted any more; under the driver's lock."""
+        self._cancelled = True
+        with suppress(OSError):
+            self._cancel.send(b"\0")
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        connection = tls = error = None
+        try:
+            connection, tls = dial(self._endpoint, self._driver.core.options.tls, self._cancel_seen)
+        except DialCancelled:
+            pass
+        except Exception as failure:
+            error = failure
+        with self._driver.lock:
+            self._cancel.close()
+            self._cancel_seen.close()
+            if self._cancelled:
+                if connection is not None:
+                    connection.close()
+                return
+            self.connection, self.tls, self.error = connection, tls, error
+            self.done = True
+            self._driver.wake()
+
+
+def _close_running() -> None:
+    """Let nothing be lost that was accepted before the interpreter ended."""
+    for driver in list(_running):
+        with driver as core:
+            operation = core.close(monotonic(), _EXIT_TIMEOUT)
+        with suppress(TimeoutError):
+            driver.wait(operation, _EXIT_TIMEOUT)
+
+
+def _after_fork_in_child() -> None:
+    for driver in list(_running):
+        driver.after_fork()
+    _running.clear()
+
+
+atexit.register(_close_running)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

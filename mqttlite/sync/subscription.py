@@ -1,0 +1,194 @@
+"""A subscription of the threaded client."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from mqttlite.client import SubscriptionState
+from mqttlite.enums import ClosedBy
+from mqttlite.errors import ConnectionClosed, UsageError
+from mqttlite.message import Message
+
+if TYPE_CHECKING:
+    from mqttlite.sync.client import Client
+
+Handler = Callable[[Message], object]
+"""What handles messages."""
+
+_AT_ONCE = 100
+"""Messages that a handler gets before those of other subscriptions have their turn."""
+
+_log = logging.getLogger("mqttlite.sync")
+
+
+class Subscription:
+    """Messages of some topic filters; made by ``Client.subscribe()``.
+
+    Use it in a ``with`` block, which unsubscribes at its end. Iterate over it, or call
+    ``get()``: by one consumer at a time. Taking the next message acknowledges the one before,
+    as does leaving the block; leaving it by an exception does not.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        state: SubscriptionState,
+        handler: Handler | None,
+        timeout: float | None,
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._timeout = timeout
+        self._waiters: list[threading.Lock] = []
+        self._handler = handler
+        state.owner = self
+        state.wanted = handler is not None
+
+    @property
+    def topic_filters(self) -> tuple[str, ...]:
+        """The topic filters."""
+        return self._state.topic_filters
+
+    @property
+    def granted(self) -> dict[str, int]:
+        """The server's reason code for each filter: the granted QoS, or 0x80 and above."""
+        return dict(self._state.granted)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages of QoS 0 were dropped because the buffer was full."""
+        return self._state.dropped
+
+    @property
+    def buffered(self) -> int:
+        """How many messages wait to be taken."""
+        return len(self._state.buffer)
+
+    def wait_subscribed(self) -> Self:
+        """Wait for the server's answer: called by ``Client.subscribe()``."""
+        client = self._client
+        if client.is_idle:  # declared before connect()
+            return self
+        try:
+            client.driver.wait(self._state.subscribed, self._timeout)
+        except TimeoutError:
+            client.end_subscription(self)
+            raise TimeoutError("the server did not answer SUBSCRIBE in time") from None
+        except BaseException:
+            client.end_subscription(self)
+            raise
+        self._state.subscribed.result()
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._client.driver:
+            self._state.finish_taken(processed=exc_type is None)
+        self.unsubscribe(processed=exc_type is None)
+
+    def unsubscribe(self, timeout: float | None = 10.0, *, processed: bool = True) -> None:
+        """End the subscription, and wait for the server's answer for ``timeout`` seconds.
+
+        Messages that were received and not taken are acknowledged, or left to be delivered
+        again if they are not ``processed``. Raises UnsubscribeError if the server refuses, and
+        TimeoutError; ended it is in any case.
+        """
+        operation = self._client.end_subscription(self, processed=processed)
+        self._client.driver.wait(operation, timeout)
+        operation.result()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        message = self._next(None)
+        if message is None:
+            raise StopIteration
+        return message
+
+    def get(self, timeout: float | None = None) -> Message:
+        """Take the next message. Raises TimeoutError, or ConnectionClosed when all is over."""
+        message = self._next(timeout)
+        if message is None:
+            raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT)
+        return message
+
+    def _next(self, timeout: float | None) -> Message | None:
+        if self._handler is not None:
+            raise UsageError("the messages of this subscription go to its handler")
+        driver, state = self._client.driver, self._state
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            with driver.lock:
+                message = state.take()
+                if state.options.qos:  # the message before may have been acknowledged
+                    driver.flush(urgent=False)
+                if message is not None:
+                    return message
+                if state.ended:
+                    self._raise_end()
+                    return None
+                state.wanted = True
+                waiter = threading.Lock()
+                waiter.acquire()
+                self._waiters.append(waiter)
+            left = -1.0 if deadline is None else max(0.0, deadline - monotonic())
+            if not waiter.acquire(timeout=left):
+                raise TimeoutError(f"no message within {timeout:g} seconds")
+
+    def _raise_end(self) -> None:
+        """Raise the reason why no more messages come, unless the program wanted it so."""
+        error = self._state.error
+        wanted = isinstance(error, ConnectionClosed) and error.by is ClosedBy.CLIENT
+        if error is not None and not wanted:
+            raise error
+
+    def wake(self) -> None:
+        """There are messages, or there will be none: called by the driver, without its lock."""
+        if self._handler is not None:
+            self._client.dispatcher.put(self._handle_some)
+            return
+        with self._client.driver.lock:
+            waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.release()
+
+    def _handle_some(self) -> None:
+        """Hand messages to the handler: called in the dispatcher's thread."""
+        handler = self._handler
+        for _ in range(_AT_ONCE):
+            with self._client.driver:
+                message = self._state.take()
+                if message is None:
+                    self._state.wanted = True
+                    return
+            if handler is not None:
+                self._handle(handler, message)
+        self._client.dispatcher.put(self._handle_some)
+
+    def _handle(self, handler: Handler, message: Message) -> None:
+        driver, state = self._client.driver, self._state
+        try:
+            handler(message)
+        except Exception as error:
+            # It is not acknowledged: the server delivers it again in the next connection.
+            with driver:
+                state.finish_taken(processed=False)
+            self._client.report_handler_error(error, message)
+        else:
+            if message.qos:
+                with driver.lock:
+                    state.finish_taken(processed=True)
+                    driver.flush(urgent=False)
