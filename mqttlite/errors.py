@@ -9,13 +9,27 @@ MqttError
     PublishError, SubscribeError, UnsubscribeError, AuthError
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import Any
 
 from mqttlite.enums import ClosedBy, Fate, ReasonCode, describe_reason
 
 
 class MqttError(Exception):
     """The base of all errors of this library."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made again from its attributes: the arguments of its constructor are not kept.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[MqttError], args: tuple[Any, ...], state: dict[str, Any]) -> MqttError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(MqttError, ValueError):

@@ -12,12 +12,19 @@ T = TypeVar("T")
 SHARED_PREFIX = "$share/"
 
 
-@lru_cache(maxsize=1024)
 def encode_topic(topic: str) -> bytes:
     """Check a topic name and return it as it goes on the wire: two length bytes, then UTF-8.
 
     Raises InvalidTopic. Cached, because programs publish to the same topics again and again.
     """
+    try:
+        return _encode_topic(topic)
+    except TypeError:  # the cache cannot look for it
+        raise _wrong_type(topic, "topic") from None
+
+
+@lru_cache(maxsize=1024)
+def _encode_topic(topic: str) -> bytes:
     encoded = _encode(topic, "topic")
     if "+" in topic or "#" in topic:  # [MQTT-3.3.2-2] [MQTT-4.7.0-1]
         raise InvalidTopic(
@@ -26,9 +33,16 @@ def encode_topic(topic: str) -> bytes:
     return encoded
 
 
-@lru_cache(maxsize=1024)
 def encode_filter(topic_filter: str) -> bytes:
     """Check a topic filter and return it as it goes on the wire. Raises InvalidTopic."""
+    try:
+        return _encode_filter(topic_filter)
+    except TypeError:
+        raise _wrong_type(topic_filter, "topic filter") from None
+
+
+@lru_cache(maxsize=1024)
+def _encode_filter(topic_filter: str) -> bytes:
     encoded = _encode(topic_filter, "topic filter")
     levels = topic_filter.split("/")
     if levels[0] == "$share":
@@ -65,7 +79,7 @@ def _check_share(topic_filter: str, levels: list[str]) -> list[str]:
 
 def _encode(text: str, what: str) -> bytes:
     if not isinstance(text, str):
-        raise InvalidTopic(f"a {what} must be a str, not {type(text).__name__}")
+        raise _wrong_type(text, what)
     if not text:  # [MQTT-4.7.3-1]
         raise InvalidTopic(f"a {what} must have at least one character")
     if "\0" in text:  # [MQTT-4.7.3-2]
@@ -83,6 +97,10 @@ def _encode(text: str, what: str) -> bytes:
             f"the limit is {MAXIMUM_STRING_LENGTH}"
         )
     return len(encoded).to_bytes(2) + encoded
+
+
+def _wrong_type(value: object, what: str) -> InvalidTopic:
+    return InvalidTopic(f"a {what} must be a str, not {type(value).__name__}")
 
 
 def shorten(text: str) -> str:

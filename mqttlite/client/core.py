@@ -545,7 +545,8 @@ class ClientCore:
         if delivery.expires_at is not None and delivery.properties is not None:
             # What is left of its life (section 3.3.2.3.3).
             left = max(1, ceil(delivery.expires_at - now))
-            delivery.properties = {**delivery.properties, "message_expiry_interval": left}
+            delivery.properties = delivery.properties.copy()
+            delivery.properties["message_expiry_interval"] = left
         try:
             connection.publish(delivery)
         except UsageError as error:

@@ -39,7 +39,7 @@ V31: Final = ProtocolVersion.MQTT_3_1
 
 def decode(first: int, body: bytes, version: ProtocolVersion) -> Packet:
     """Read one packet from the first byte of its fixed header and all that follows the length."""
-    packet_type = check_header(first, version)
+    packet_type = check_header(first, len(body), version)
     cursor = Cursor(body, 0, len(body))
     if packet_type is PacketType.PUBLISH:
         return _decode_publish(cursor, first & 15, version)
@@ -48,8 +48,11 @@ def decode(first: int, body: bytes, version: ProtocolVersion) -> Packet:
     return packet
 
 
-def check_header(first: int, version: ProtocolVersion) -> PacketType:
-    """Return the packet type that the first byte of a fixed header names, its flags checked."""
+def check_header(first: int, length: int, version: ProtocolVersion) -> PacketType:
+    """Return the packet type that the first byte of a fixed header names.
+
+    Its flags are checked, and what can be said of the body without having it.
+    """
     if not first >> 4:
         raise MalformedPacket("there is no packet type 0")
     packet_type = PacketType(first >> 4)
@@ -65,6 +68,10 @@ def check_header(first: int, version: ProtocolVersion) -> PacketType:
         flags &= ~8  # MQTT 3.1 allows DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE
     if flags != expected:  # [MQTT-2.1.3-1] and, for MQTT 3.1.1, [MQTT-2.2.2-2]
         raise MalformedPacket(f"{packet_type.name} has the wrong header flags {first & 15:04b}")
+    if packet_type is PacketType.AUTH and version != V5:
+        raise ProtocolError("AUTH needs MQTT 5.0")
+    if length and packet_type in (PacketType.PINGREQ, PacketType.PINGRESP):
+        raise MalformedPacket(f"{packet_type.name} has a body")
     return packet_type
 
 
@@ -100,8 +107,6 @@ def _decode_connect(cursor: Cursor, _version: ProtocolVersion) -> Connect:
         raise MalformedPacket("a password without a user name")
     keep_alive = cursor.two_byte_integer("the keep alive")
     properties = decode_properties(cursor, PacketType.CONNECT) if version == V5 else None
-    if properties and "authentication_data" in properties:
-        _require_method(properties.get("authentication_method"))
     client_id = cursor.string("the client identifier")
     will = None
     if will_flag:
@@ -127,11 +132,6 @@ def _decode_connect(cursor: Cursor, _version: ProtocolVersion) -> Connect:
     )
 
 
-def _require_method(method: str | None) -> None:
-    if method is None:
-        raise ProtocolError("authentication data without an authentication method")
-
-
 def _decode_connack(cursor: Cursor, version: ProtocolVersion) -> Connack:
     flags = cursor.byte("the acknowledge flags")
     # In MQTT 3.1 this byte is reserved and says nothing.
@@ -146,8 +146,6 @@ def _decode_connack(cursor: Cursor, version: ProtocolVersion) -> Connack:
         return _check_connack(Connack(session_present, RETURN_CODES[code]))
     reason_code = _reason_code(cursor, PacketType.CONNACK)
     properties = decode_properties(cursor, PacketType.CONNACK)
-    if properties and "authentication_data" in properties:
-        _require_method(properties.get("authentication_method"))
     return _check_connack(Connack(session_present, reason_code, properties))
 
 
@@ -193,8 +191,12 @@ def _decode_subscribe(cursor: Cursor, version: ProtocolVersion) -> Subscribe:
     while cursor.remaining:
         topic_filter = _topic_filter(cursor)
         byte = cursor.byte("the subscription options")
-        if byte & (0xC0 if version == V5 else 0xFC) or byte & 3 == 3 or byte >> 4 & 3 == 3:
-            raise MalformedPacket("wrong subscription options")  # [MQTT-3.8.3-5]
+        if byte & (0xC0 if version == V5 else 0xFC):  # [MQTT-3.8.3-5]
+            raise MalformedPacket("the reserved bits of the subscription options are set")
+        if byte & 3 == 3 and version != V5:  # 3.1.1 [MQTT-3-8.3-4]
+            raise MalformedPacket("a subscription with QoS 3")
+        if byte & 3 == 3 or byte >> 4 & 3 == 3:  # section 3.8.3.1
+            raise ProtocolError("a subscription with QoS 3 or Retain Handling 3")
         options = SubscriptionOptions(byte & 3, byte & 4 != 0, byte & 8 != 0, byte >> 4 & 3)
         if options.no_local and is_shared(topic_filter):  # [MQTT-3.8.3-4]
             raise ProtocolError("No Local on a shared subscription")
@@ -267,14 +269,13 @@ def _decode_disconnect(cursor: Cursor, version: ProtocolVersion) -> Disconnect:
     return packet
 
 
-def _decode_auth(cursor: Cursor, version: ProtocolVersion) -> Auth:
-    if version != V5:
-        raise ProtocolError("AUTH needs MQTT 5.0")
+def _decode_auth(cursor: Cursor, _version: ProtocolVersion) -> Auth:
     if not cursor.remaining:
         return Auth()
     reason_code = _reason_code(cursor, PacketType.AUTH)
     properties = decode_properties(cursor, PacketType.AUTH)
-    _require_method((properties or {}).get("authentication_method"))  # section 3.15.2.2.2
+    if not properties or "authentication_method" not in properties:  # section 3.15.2.2.2
+        raise ProtocolError("AUTH without an authentication method")
     return Auth(reason_code, properties)
 
 

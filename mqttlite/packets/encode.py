@@ -145,6 +145,8 @@ def _encode_connect(packet: Connect, _version: ProtocolVersion) -> bytes:
 
 
 def _encode_connack(packet: Connack, version: ProtocolVersion) -> bytes:
+    if packet.session_present and packet.reason_code:  # [MQTT-3.2.2-6]
+        raise UsageError("a refusal cannot have session_present")
     present = b"\1" if packet.session_present and version != ProtocolVersion.MQTT_3_1 else b"\0"
     if version == V5:
         code = _reason_code(packet.reason_code, PacketType.CONNACK)
@@ -157,7 +159,7 @@ def _encode_connack(packet: Connack, version: ProtocolVersion) -> bytes:
 
 
 def _encode_publish(packet: Message, version: ProtocolVersion) -> bytes:
-    alias = packet.properties is not None and "topic_alias" in packet.properties
+    alias = version == V5 and packet.properties and "topic_alias" in packet.properties
     topic = b"\0\0" if alias and not packet.topic else encode_topic(packet.topic)
     if packet.qos:
         _packet_id(packet.packet_id)
@@ -196,8 +198,8 @@ def _options_byte(
         raise UsageError(f"retain_handling must be 0, 1 or 2, not {options.retain_handling!r}")
     return (
         qos
-        | options.no_local << 2
-        | options.retain_as_published << 3
+        | (4 if options.no_local else 0)
+        | (8 if options.retain_as_published else 0)
         | options.retain_handling << 4
     ).to_bytes(1)
 
@@ -220,6 +222,8 @@ def _encode_subscribe(packet: Subscribe, version: ProtocolVersion) -> bytes:
 def _encode_suback(packet: Suback, version: ProtocolVersion) -> bytes:
     body = _packet_id(packet.packet_id)
     body += _properties(packet.properties, PacketType.SUBACK, version)
+    if not packet.reason_codes:  # [MQTT-3.8.4-6]
+        raise UsageError("SUBACK needs at least one reason code")
     for code in packet.reason_codes:
         encoded = _reason_code(code, PacketType.SUBACK)
         failed = code >= ReasonCode.UNSPECIFIED_ERROR
@@ -239,6 +243,8 @@ def _encode_unsubscribe(packet: Unsubscribe, version: ProtocolVersion) -> bytes:
 def _encode_unsuback(packet: Unsuback, version: ProtocolVersion) -> bytes:
     body = _packet_id(packet.packet_id)
     if version == V5:
+        if not packet.reason_codes:  # [MQTT-3.11.3-2]
+            raise UsageError("UNSUBACK needs at least one reason code")
         body += encode_properties(packet.properties, PacketType.UNSUBACK)
         body += b"".join(_reason_code(code, PacketType.UNSUBACK) for code in packet.reason_codes)
     return _frame(PacketType.UNSUBACK, body)
@@ -262,6 +268,9 @@ def _encode_disconnect(packet: Disconnect, version: ProtocolVersion) -> bytes:
 def _encode_auth(packet: Auth, version: ProtocolVersion) -> bytes:
     if version != V5:
         raise UsageError("AUTH needs MQTT 5.0")
+    # Section 3.15.2.2.2: only a bare success may be without.
+    if packet.reason_code and "authentication_method" not in (packet.properties or {}):
+        raise UsageError("AUTH needs an authentication_method")
     return _frame(PacketType.AUTH, _reason_and_properties(packet, PacketType.AUTH))
 
 

@@ -136,6 +136,8 @@ def encode_properties(properties: Properties | None, packet: int) -> bytes:
             parts.extend(_encode(row, item) for item in value)
         else:
             raise UsageError(f"{name} must be a list, not {type(value).__name__}")
+    if "authentication_data" in properties and "authentication_method" not in properties:
+        raise UsageError("authentication_data needs an authentication_method")
     encoded = b"".join(parts)
     return encode_variable_byte_integer(len(encoded)) + encoded
 
@@ -185,6 +187,8 @@ def decode_properties(cursor: Cursor, packet: int) -> Properties | None:
             raise ProtocolError(f"the property {row.name} comes twice")
         else:
             found[row.name] = value
+    if "authentication_data" in found and "authentication_method" not in found:
+        raise ProtocolError("authentication data without an authentication method")
     return cast("Properties", found)
 
 

@@ -57,7 +57,7 @@ class PacketReader:
     def feed(self, chunk: bytes) -> list[Packet]:
         """Take the next bytes of the stream and return the packets that they complete."""
         packets: list[Packet] = []
-        if self.error is not None:
+        if self.error is not None or not chunk:
             return packets
         gathered = self._gathered
         if gathered:
@@ -167,7 +167,7 @@ class PacketReader:
             if first >> 4 != PacketType.CONNECT:  # [MQTT-3.1.0-1]
                 raise ProtocolError("the first packet must be CONNECT")
             version = ProtocolVersion.MQTT_5_0
-        check_header(first, version)  # before a body is kept that can only be wrong
+        check_header(first, length, version)  # before a body is kept that can only be wrong
         if end > len(data):
             self._wanted = end - position
             return position

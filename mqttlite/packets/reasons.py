@@ -87,6 +87,7 @@ REASON_CODES: Final[dict[PacketType, frozenset[int]]] = {
             _R.NOT_AUTHORIZED,
             _R.SERVER_BUSY,
             _R.SERVER_SHUTTING_DOWN,
+            _R.BAD_AUTHENTICATION_METHOD,  # by the table of section 2.4 only
             _R.KEEP_ALIVE_TIMEOUT,
             _R.SESSION_TAKEN_OVER,
             _R.TOPIC_FILTER_INVALID,

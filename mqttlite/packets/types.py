@@ -21,7 +21,8 @@ class Connect:
     username: str | None = None
     password: bytes | None = field(default=None, repr=False)
     will: Will | None = None
-    properties: Properties | None = None
+    # They may hold authentication data.
+    properties: Properties | None = field(default=None, repr=False)
     version: ProtocolVersion = ProtocolVersion.MQTT_5_0
 
 
@@ -142,7 +143,7 @@ class Auth:
     """A step of an enhanced authentication (section 3.15)."""
 
     reason_code: int = ReasonCode.SUCCESS
-    properties: Properties | None = None
+    properties: Properties | None = field(default=None, repr=False)
 
 
 Packet = (

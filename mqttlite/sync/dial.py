@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import zip_longest
 from os import strerror
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mqttlite.endpoint import Endpoint
 from mqttlite.layers.tls import TlsLayer, make_context
@@ -90,7 +90,7 @@ def _race(addresses: list[Address], cancel: socket.socket) -> socket.socket:
                     raise errors[0]
                 timeout = max(0.0, next_start - monotonic()) if waiting else None
                 for key, _ in selector.select(timeout):
-                    attempt = key.fileobj  # type: ignore[assignment]
+                    attempt = cast("socket.socket", key.fileobj)
                     if attempt is cancel:
                         raise DialCancelled
                     running.discard(attempt)

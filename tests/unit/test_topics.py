@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mqttlite import topics
 from mqttlite.errors import InvalidTopic, UsageError
 from mqttlite.topics import (
     TopicTree,
@@ -204,7 +205,7 @@ def test_what_is_refused_is_refused_again() -> None:  # nothing wrong is cached
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    for function in (encode_topic, encode_filter):
+    for function in (topics._encode_topic, topics._encode_filter):
         maximum = function.cache_info().maxsize
         assert maximum is not None
         assert maximum <= 4096

@@ -554,7 +554,7 @@ SUBSCRIPTIONS: Final = [
             NOT_5,
             wire("82 06 0001 0001 61") + bytes((options,)),
             MALFORMED,
-            "wrong subscription options",
+            "subscription",
         )
         for options in (0x03, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFF)
     ),
@@ -565,14 +565,26 @@ SUBSCRIPTIONS: Final = [
             (V5,),
             wire("82 07 0001 00 0001 61") + bytes((options,)),
             MALFORMED,
-            "wrong subscription options",
+            "subscription",
         )
         for options in (0x40, 0x80, 0xC1)
     ),
     # Section 3.8.3.1: "It is a Protocol Error if the Maximum QoS field has the value 3" and "to
     # send a Retain Handling value of 3".
-    Fault("subscribe-qos-3-5", (V5,), wire("82 07 0001 00 0001 61 03"), PROTOCOL, ""),
-    Fault("subscribe-retain-handling-3", (V5,), wire("82 07 0001 00 0001 61 30"), PROTOCOL, ""),
+    Fault(
+        "subscribe-qos-3-5",
+        (V5,),
+        wire("82 07 0001 00 0001 61 03"),
+        PROTOCOL,
+        "QoS 3 or Retain Handling 3",
+    ),
+    Fault(
+        "subscribe-retain-handling-3",
+        (V5,),
+        wire("82 07 0001 00 0001 61 30"),
+        PROTOCOL,
+        "QoS 3 or Retain Handling 3",
+    ),
     Fault(  # [MQTT-3.8.3-4]
         "subscribe-no-local-shared",
         (V5,),
@@ -608,10 +620,8 @@ SUBSCRIPTIONS: Final = [
 ]
 
 OTHERS: Final = [
-    Fault("pingreq-body", ALL, wire("C0 01 00"), MALFORMED, "1 bytes follow the end of the packet"),
-    Fault(
-        "pingresp-body", ALL, wire("D0 02 00 00"), MALFORMED, "2 bytes follow the end of the pac"
-    ),
+    Fault("pingreq-body", ALL, wire("C0 01 00"), MALFORMED, "PINGREQ has a body"),
+    Fault("pingresp-body", ALL, wire("D0 02 00 00"), MALFORMED, "PINGRESP has a body"),
     Fault("disconnect-body", NOT_5, wire("E0 01 00"), MALFORMED, "1 bytes follow the end of the p"),
     Fault(
         "disconnect-trailing", (V5,), wire("E0 03 00 00 00"), MALFORMED, "1 bytes follow the end"
