@@ -1,3 +1,86 @@
-"""mqttlite: MQTT for Python, with threads and with asyncio."""
+"""mqttlite: MQTT for Python, with threads (``Client``) and with asyncio (``AsyncClient``).
+
+The names of this module are loaded when they are first used: a program with threads never
+imports asyncio.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mqttlite.aio import AsyncClient, AsyncDelivery, AsyncSubscription
+    from mqttlite.client import ClientCore, Connected, Disconnected
+    from mqttlite.enums import ClosedBy, Fate, ProtocolVersion, ReasonCode, RetainHandling
+    from mqttlite.errors import (
+        AuthError,
+        ConnectFailed,
+        ConnectionClosed,
+        ConnectionLost,
+        ConnectRefused,
+        InvalidTopic,
+        KeepAliveTimeout,
+        MalformedPacket,
+        MqttError,
+        NotSupported,
+        OperationError,
+        PacketTooLarge,
+        ProtocolError,
+        PublishError,
+        QueueFull,
+        SubscribeError,
+        UnsubscribeError,
+        UsageError,
+    )
+    from mqttlite.message import Message, Will
+    from mqttlite.options import TLS, Reconnect
+    from mqttlite.sync import Client, Delivery, Subscription
+
+_EXPORTS = {
+    "mqttlite.aio": ("AsyncClient", "AsyncDelivery", "AsyncSubscription"),
+    "mqttlite.client": ("ClientCore", "Connected", "Disconnected"),
+    "mqttlite.enums": ("ClosedBy", "Fate", "ProtocolVersion", "ReasonCode", "RetainHandling"),
+    "mqttlite.errors": (
+        "AuthError",
+        "ConnectFailed",
+        "ConnectRefused",
+        "ConnectionClosed",
+        "ConnectionLost",
+        "InvalidTopic",
+        "KeepAliveTimeout",
+        "MalformedPacket",
+        "MqttError",
+        "NotSupported",
+        "OperationError",
+        "PacketTooLarge",
+        "ProtocolError",
+        "PublishError",
+        "QueueFull",
+        "SubscribeError",
+        "UnsubscribeError",
+        "UsageError",
+    ),
+    "mqttlite.message": ("Message", "Will"),
+    "mqttlite.options": ("TLS", "Reconnect"),
+    "mqttlite.sync": ("Client", "Delivery", "Subscription"),
+}
+_HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = [  # noqa: PLE0604 - strings, computed from the table above
+    "__version__",
+    *sorted(_HOMES),
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name when it is first used (PEP 562)."""
+    module = _HOMES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'mqttlite' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

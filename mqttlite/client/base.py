@@ -8,10 +8,11 @@ from typing import Any
 
 from mqttlite.client.core import ClientCore
 from mqttlite.client.events import Connected, Disconnected
+from mqttlite.client.options import VERSIONS, ClientOptions
 from mqttlite.endpoint import Endpoint
 from mqttlite.errors import UsageError
 from mqttlite.message import Message, Will
-from mqttlite.options import TLS, VERSIONS, ClientOptions, Reconnect, Version, WhenFull
+from mqttlite.options import TLS, Reconnect, Version, WhenFull
 from mqttlite.packets import Connack
 
 

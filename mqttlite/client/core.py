@@ -32,6 +32,7 @@ from typing import Any, Final
 from mqttlite.client.backoff import Backoff
 from mqttlite.client.events import Connected, Disconnected, Event
 from mqttlite.client.operations import DeliveryState, Operation
+from mqttlite.client.options import VERSIONS, ClientOptions
 from mqttlite.client.outbox import Outbox
 from mqttlite.client.requests import ReplyInbox
 from mqttlite.client.subscriber import Subscriber
@@ -48,7 +49,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.message import Message
-from mqttlite.options import VERSIONS, ClientOptions, Reconnect
+from mqttlite.options import Reconnect
 from mqttlite.packets import Connack, Packet, Suback, Unsuback
 from mqttlite.packets.properties import encode_properties
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
