@@ -37,6 +37,47 @@ if TYPE_CHECKING:
     from mqttlite.options import TLS, Reconnect
     from mqttlite.sync import Client, Delivery, Subscription
 
+__all__ = [
+    "TLS",
+    "AsyncClient",
+    "AsyncDelivery",
+    "AsyncSubscription",
+    "AuthError",
+    "Client",
+    "ClientCore",
+    "ClosedBy",
+    "ConnectFailed",
+    "ConnectRefused",
+    "Connected",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "Delivery",
+    "Disconnected",
+    "Fate",
+    "InvalidTopic",
+    "KeepAliveTimeout",
+    "MalformedPacket",
+    "Message",
+    "MqttError",
+    "NotSupported",
+    "OperationError",
+    "PacketTooLarge",
+    "ProtocolError",
+    "ProtocolVersion",
+    "PublishError",
+    "QueueFull",
+    "ReasonCode",
+    "Reconnect",
+    "RetainHandling",
+    "SubscribeError",
+    "Subscription",
+    "UnsubscribeError",
+    "UsageError",
+    "Will",
+    "__version__",
+]
+
+# Where each of them is defined.
 _EXPORTS = {
     "mqttlite.aio": ("AsyncClient", "AsyncDelivery", "AsyncSubscription"),
     "mqttlite.client": ("ClientCore", "Connected", "Disconnected"),
@@ -66,11 +107,6 @@ _EXPORTS = {
     "mqttlite.sync": ("Client", "Delivery", "Subscription"),
 }
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
-
-__all__ = [  # noqa: PLE0604 - strings, computed from the table above
-    "__version__",
-    *sorted(_HOMES),
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from random import random
 from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self, cast
@@ -14,9 +15,10 @@ from typing_extensions import Unpack
 from mqttlite.aio.delivery import AsyncDelivery
 from mqttlite.aio.driver import Driver
 from mqttlite.aio.subscription import AsyncHandler, AsyncSubscription
-from mqttlite.client import Event, Operation, SubscriptionState, make_subscription
+from mqttlite.client import ClientCore, Event, Operation, SubscriptionState, make_subscription
 from mqttlite.client.base import ClientBase
 from mqttlite.client.events import Connected
+from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import OperationError
@@ -41,9 +43,11 @@ class AsyncClient(ClientBase):
     arguments are those of ``ClientBase``.
     """
 
-    def _set_up(self) -> None:
-        self.driver = Driver(self._core, self._report)
+    def _set_up(self, options: ClientOptions) -> ClientCore:
+        core = ClientCore(options, random)
+        self.driver = Driver(core, self._report)
         self._handled: list[AsyncSubscription] = []
+        return core
 
     # --- connecting and closing
 

@@ -3,10 +3,12 @@
 from mqttlite.client.core import ClientCore, ClientState, Dial, HangUp
 from mqttlite.client.events import Connected, Disconnected, Event
 from mqttlite.client.operations import DeliveryState, Operation
+from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import SubscriptionState, make_subscription
 
 __all__ = [
     "ClientCore",
+    "ClientOptions",
     "ClientState",
     "Connected",
     "DeliveryState",

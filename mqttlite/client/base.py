@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import random
 from typing import Any
 
 from mqttlite.client.core import ClientCore
@@ -115,14 +114,13 @@ class ClientBase:
         )
         if tls and not any(endpoint.tls for endpoint in options.endpoints):
             raise UsageError("tls is given, but no URL uses it: write mqtts:// instead of mqtt://")
-        self._core = ClientCore(options, random)
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
         self._on_error = on_error
-        self._set_up()
+        self._core = self._set_up(options)
 
-    def _set_up(self) -> None:
-        """Make what the client's own kind needs."""
+    def _set_up(self, options: ClientOptions) -> ClientCore:
+        """Make the core, and what the client's own kind needs to drive it."""
         raise NotImplementedError
 
     @property

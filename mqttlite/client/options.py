@@ -33,25 +33,25 @@ class ClientOptions:
     """The checked arguments of a client; ``mqttlite.Client`` says what each of them means."""
 
     endpoints: tuple[Endpoint, ...]
-    client_id: str
-    username: str | None = field(repr=False)
-    password: bytes | None = field(repr=False)
-    version: Version | None
-    clean_start: bool
-    session_expiry_interval: int | None
-    keep_alive: int
-    connect_timeout: float
-    will: Will | None
-    tls: TLS
-    receive_maximum: int
-    maximum_packet_size: int | None
-    topic_alias_maximum: int
-    user_properties: Sequence[tuple[str, str]]
-    reconnect: Reconnect | None
-    outbox_messages: int
-    outbox_bytes: int
-    when_full: WhenFull
-    queue_qos_0: bool
+    client_id: str = ""
+    username: str | None = field(default=None, repr=False)
+    password: bytes | None = field(default=None, repr=False)
+    version: Version | None = None
+    clean_start: bool = True
+    session_expiry_interval: int | None = None
+    keep_alive: int = 60
+    connect_timeout: float = 30.0
+    will: Will | None = None
+    tls: TLS = field(default_factory=TLS)
+    receive_maximum: int = 1000
+    maximum_packet_size: int | None = None
+    topic_alias_maximum: int = 0
+    user_properties: Sequence[tuple[str, str]] = ()
+    reconnect: Reconnect | None = field(default_factory=Reconnect)
+    outbox_messages: int = 100_000
+    outbox_bytes: int = 256 * 1024 * 1024
+    when_full: WhenFull = "wait"
+    queue_qos_0: bool = False
 
     def __post_init__(self) -> None:
         if not self.endpoints:

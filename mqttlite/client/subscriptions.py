@@ -280,14 +280,14 @@ class SubscriptionTable:
 def make_subscription(
     topic_filters: str | Sequence[str],
     *,
-    qos: int,
-    no_local: bool,
-    retain_as_published: bool,
-    retain_handling: int,
-    ack: AckMode,
-    buffer_size: int,
-    when_full: WhenBufferFull,
-    user_properties: Sequence[tuple[str, str]],
+    qos: int = 0,
+    no_local: bool = False,
+    retain_as_published: bool = False,
+    retain_handling: int = 0,
+    ack: AckMode = "auto",
+    buffer_size: int = 1000,
+    when_full: WhenBufferFull = "drop_oldest",
+    user_properties: Sequence[tuple[str, str]] = (),
 ) -> SubscriptionState:
     """Check the arguments of ``subscribe()``. Raises UsageError or InvalidTopic."""
     filters = [topic_filters] if isinstance(topic_filters, str) else list(topic_filters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from random import random
 from secrets import token_hex
 from time import monotonic
 from types import TracebackType
@@ -12,9 +13,10 @@ from typing import Any, Self, cast
 
 from typing_extensions import Unpack
 
-from mqttlite.client import Event, Operation, SubscriptionState, make_subscription
+from mqttlite.client import ClientCore, Event, Operation, SubscriptionState, make_subscription
 from mqttlite.client.base import ClientBase
 from mqttlite.client.events import Connected
+from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import OperationError
@@ -46,9 +48,11 @@ class Client(ClientBase):
     those of ``ClientBase``. In a signal handler use ``publish_nowait()``, which does not wait.
     """
 
-    def _set_up(self) -> None:
-        self.driver = Driver(self._core, self._report, "mqttlite")
+    def _set_up(self, options: ClientOptions) -> ClientCore:
+        core = ClientCore(options, random)
+        self.driver = Driver(core, self._report, "mqttlite")
         self.dispatcher = Dispatcher("mqttlite handlers")
+        return core
 
     # --- connecting and closing
 

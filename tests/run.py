@@ -1,0 +1,83 @@
+"""Set up and run everything that is checked: ``python3 tests/run.py``.
+
+Makes a virtual environment in .venv-tests, installs the package and its test tools there, and
+Mosquitto with apt where it is missing and that is allowed. Then formatting, lint, types, and the
+test suite with branch coverage. Arguments are passed on to pytest, with which only pytest runs.
+
+It needs nothing but Python 3.11 or later, on Debian with the package python3-venv.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-tests"
+PYTHON = VENV / "bin" / "python"
+
+COVERED = [
+    "mqttlite/*.py",
+    "mqttlite/packets/*.py",
+    "mqttlite/protocol/*.py",
+    "mqttlite/client/*.py",
+    "mqttlite/layers/*.py",
+]
+"""What is below the shells: there every branch has to be covered."""
+
+
+def run(*command: str | Path) -> None:
+    """Run a command; end with its exit code if it fails."""
+    print("$", *command, flush=True)
+    code = subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def set_up_python() -> None:
+    """Make the virtual environment, for the Python that runs this, and install into it."""
+    wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
+    configuration = VENV / "pyvenv.cfg"
+    if configuration.exists() and f"version = {wanted}." not in configuration.read_text():
+        shutil.rmtree(VENV)
+    if not PYTHON.exists():
+        run(sys.executable, "-m", "venv", VENV)
+    # Dependency groups need pip 25.1.
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--group", "dev", "--editable", ".")
+
+
+def set_up_mosquitto() -> None:
+    """Install Mosquitto, the real broker of the tests, or say what is skipped without it."""
+    if shutil.which("mosquitto", path=os.defpath + ":/usr/sbin:" + os.environ.get("PATH", "")):
+        return
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
+        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "mosquitto"]
+        if subprocess.run(command, check=False).returncode == 0:
+            return
+    print(
+        "Mosquitto is not installed and could not be: the tests against it are SKIPPED. "
+        "Install it with 'apt-get install mosquitto' to run them.",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Do all of it."""
+    set_up_python()
+    set_up_mosquitto()
+    if len(sys.argv) > 1:
+        run(PYTHON, "-X", "dev", "-m", "pytest", *sys.argv[1:])
+        return
+    run(PYTHON, "-m", "ruff", "format", "--check", ".")
+    run(PYTHON, "-m", "ruff", "check", ".")
+    run(PYTHON, "-m", "mypy")
+    run(PYTHON, "-m", "pyright", "--warnings")
+    run(PYTHON, "-X", "dev", "-m", "coverage", "run", "-m", "pytest", "-q", "-ra")
+    run(PYTHON, "-m", "coverage", "report", f"--include={','.join(COVERED)}", "--fail-under=100")
+
+
+if __name__ == "__main__":
+    main()

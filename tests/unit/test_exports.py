@@ -1,0 +1,94 @@
+"""What ``import mqttlite`` gives."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mqttlite
+
+EXPORTED = {
+    "AsyncClient",
+    "AsyncDelivery",
+    "AsyncSubscription",
+    "AuthError",
+    "Client",
+    "ClientCore",
+    "ClosedBy",
+    "ConnectFailed",
+    "ConnectRefused",
+    "Connected",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "Delivery",
+    "Disconnected",
+    "Fate",
+    "InvalidTopic",
+    "KeepAliveTimeout",
+    "MalformedPacket",
+    "Message",
+    "MqttError",
+    "NotSupported",
+    "OperationError",
+    "PacketTooLarge",
+    "ProtocolError",
+    "ProtocolVersion",
+    "PublishError",
+    "QueueFull",
+    "ReasonCode",
+    "Reconnect",
+    "RetainHandling",
+    "SubscribeError",
+    "Subscription",
+    "TLS",
+    "UnsubscribeError",
+    "UsageError",
+    "Will",
+    "__version__",
+}
+
+
+def test_the_list_of_exports() -> None:
+    assert set(mqttlite.__all__) == EXPORTED
+    assert len(mqttlite.__all__) == len(EXPORTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPORTED))
+def test_every_export_can_be_had(name: str) -> None:
+    assert getattr(mqttlite, name) is not None
+    assert name in dir(mqttlite)
+
+
+def test_type_checkers_see_the_same() -> None:
+    tree = ast.parse(Path(mqttlite.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname or alias.name
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen | {"__version__"} == EXPORTED
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'mqttlite' has no attribute 'Nonsense'"):
+        _ = mqttlite.Nonsense
+
+
+def _modules_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return set(output.stdout.decode().split())
+
+
+def test_a_program_with_threads_never_imports_asyncio() -> None:
+    loaded = _modules_after("import mqttlite; mqttlite.Client('mqtt://localhost')")
+    assert "mqttlite.sync.client" in loaded
+    assert "asyncio" not in loaded
+
+
+def test_a_program_with_asyncio_does_not_import_the_threaded_client() -> None:
+    assert "mqttlite.sync" not in _modules_after("import mqttlite; mqttlite.AsyncClient")
