@@ -54,9 +54,7 @@ class BareShell:
 
     def pump(self) -> None:
         """After every call into the core: write, and act."""
-        while self.socket is not None and (data := self.core.data_to_send(monotonic())):
-            self.socket.settimeout(None)
-            self.socket.sendall(data)
+        self.write()
         match self.core.take_action():
             case Dial(endpoint):
                 try:
@@ -65,8 +63,15 @@ class BareShell:
                     self.core.dial_failed(error, monotonic())
                 else:
                     self.core.transport_opened(monotonic())
+                    self.write()
             case HangUp():
                 self.close()
+
+    def write(self) -> None:
+        """Write what there is."""
+        while self.socket is not None and (data := self.core.data_to_send(monotonic())):
+            self.socket.settimeout(None)
+            self.socket.sendall(data)
 
     def close(self) -> None:
         """Close the socket, and tell the core."""

@@ -31,6 +31,8 @@ def run(url: str) -> None:
             client.publish(f"lamps/{lamp}/state", message.payload, qos=1, retain=True)
 
         def show(message: mqttlite.Message) -> None:
+            if not message.payload:  # the state was deleted
+                return
             print(message.topic, "is", message.payload.decode())
             lit.add(message.topic.split("/")[1])
             if lit == set(LAMPS):
