@@ -20,7 +20,8 @@ AckMode = Literal["auto", "manual"]
 WhenBufferFull = Literal["drop_oldest", "drop_newest"]
 """Which QoS 0 message goes when a subscription's buffer is full."""
 
-_ROUTES_CACHED: Final = 4096
+_ROUTES_CACHED: Final = 16_384
+_LONGEST_CACHED: Final = 256  # characters of a topic
 
 _log = logging.getLogger("mqttlite.client")
 
@@ -271,9 +272,10 @@ class SubscriptionTable:
         """Find the subscriptions that a topic goes to, each once; remembered in ``routes``."""
         found = dict.fromkeys(self._tree.match(topic))
         targets = tuple(found) or ((self.unmatched,) if self.unmatched else ())
-        if len(self.routes) >= _ROUTES_CACHED:
-            self.routes.clear()
-        self.routes[topic] = targets
+        if len(topic) <= _LONGEST_CACHED:
+            if len(self.routes) >= _ROUTES_CACHED:
+                self.routes.clear()
+            self.routes[topic] = targets
         return targets
 
 

@@ -11,7 +11,8 @@ from mqttlite.packets.decode import check_header, decode
 from mqttlite.packets.types import Connect, Packet, Puback, Pubcomp, Pubrec, Pubrel
 from mqttlite.packets.wire import decode_topic
 
-_TOPICS_CACHED: Final = 1024
+_TOPICS_CACHED: Final = 16_384
+_LONGEST_CACHED: Final = 256  # bytes; a bound on what a hostile peer can make this remember
 
 # First byte, Remaining Length (if it is below 128), length of the topic name or packet identifier.
 _HEAD = Struct(">BBH").unpack_from
@@ -180,7 +181,8 @@ class PacketReader:
     def _remember(self, raw: bytes) -> str:
         """Check a topic name and keep it, so that its next message need not check it again."""
         topic = decode_topic(raw)
-        if len(self._topics) >= _TOPICS_CACHED:
-            self._topics.clear()
-        self._topics[raw] = topic
+        if len(raw) <= _LONGEST_CACHED:
+            if len(self._topics) >= _TOPICS_CACHED:
+                self._topics.clear()
+            self._topics[raw] = topic
         return topic
