@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+GRACE = 1.0
+"""Seconds for a thread to end; test_lifecycle.py shows that the clients need none."""
+
 
 def open_sockets() -> set[str]:
     """Return the names of this process's open sockets."""
@@ -26,6 +29,9 @@ def nothing_left() -> Iterator[None]:
     sockets = open_sockets() if Path("/proc/self/fd").exists() else set()
     yield
     left = [thread for thread in threading.enumerate() if thread not in threads]
+    for thread in left:
+        thread.join(GRACE)
+    left = [thread for thread in left if thread.is_alive()]
     assert not left, f"threads are left: {left}"
     if sockets or Path("/proc/self/fd").exists():
         more = open_sockets() - sockets

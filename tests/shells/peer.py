@@ -1,4 +1,4 @@
-"""A server that says what a script says, byte by byte."""
+"""A server that does what a script says, byte by byte."""
 
 import socket
 import threading
@@ -6,4 +6,127 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from mqttlite.packets.wire import *  # noqa: F403
+_TIMEOUT = 10.0
+
+
+class Call:
+    """One connection to the peer, as its script sees it; `received` is all that was read."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.received = b""
+
+    def read(self, count: int) -> bytes:
+        """Read so many bytes; raises EOFError."""
+        data = b""
+        while len(data) < count:
+            part = self.sock.recv(count - len(data))
+            if not part:
+                raise EOFError
+            data += part
+            self.received += part
+        return data
+
+    def read_packet(self) -> bytes:
+        """Read one control packet."""
+        packet = self.read(1)
+        size = shift = 0
+        while True:
+            digit = self.read(1)
+            packet += digit
+            size |= (digit[0] & 0x7F) << shift
+            shift += 7
+            if digit[0] < 0x80:
+                return packet + self.read(size)
+
+    def read_to_end(self) -> bytes:
+        """Read until the client closes."""
+        start = len(self.received)
+        with suppress(EOFError, ConnectionResetError):
+            while True:
+                self.read(1)
+        return self.received[start:]
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.sock.sendall(data)
+
+
+Script = Callable[[Call], object]
+
+
+class Peer:
+    """Listens at `port`; the first connection runs the first script, and so on, the last for ever.
+
+    A connection is closed when its script ends. The scripts run one after the other in a thread;
+    what one raises, other than the client's going, is raised when the `with` block is left.
+    """
+
+    def __init__(self, *scripts: Script) -> None:
+        self._scripts = list(scripts)
+        self._errors: list[Exception] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._closing = False
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self.calls: list[Call] = []
+        self._thread = threading.Thread(target=self._run, name="peer", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._closing = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        for call in list(self.calls):
+            with suppress(OSError):
+                call.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(_TIMEOUT)
+        self._listener.close()
+        assert not self._thread.is_alive(), "the script does not end"
+        if self._errors and exc_info[1] is None:
+            raise self._errors[0]
+
+    @property
+    def received(self) -> bytes:
+        """All that came, over all connections."""
+        return b"".join(call.received for call in self.calls)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with sock:
+                sock.settimeout(_TIMEOUT)
+                call = Call(sock)
+                self.calls.append(call)
+                if self._closing:
+                    return
+                script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+                try:
+                    script(call)
+                except (EOFError, ConnectionError):
+                    pass
+                except Exception as error:  # shown at the end of the with block
+                    if not self._closing:
+                        self._errors.append(error)
+
+
+def answers(*packets: bytes) -> Script:
+    """Make a script that answers a packet with each of these, then reads until the client goes."""
+
+    def script(call: Call) -> None:
+        for packet in packets:
+            call.read_packet()
+            call.send(packet)
+        call.read_to_end()
+
+    return script
+
+
+ACCEPTED = {"5.0": b"\x20\x03\x00\x00\x00", "3.1.1": b"\x20\x02\x00\x00", "3.1": b"\x20\x02\x00\x00"}
+"""CONNACK: the connection is accepted, there is no session."""
