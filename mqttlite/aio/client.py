@@ -63,10 +63,11 @@ class AsyncClient(ClientBase):
         driver.pump()
         try:
             await driver.wait(operation, None)
-        except BaseException:
-            driver.abort()
-            await driver.wait_closed()
-            raise
+        finally:
+            if not operation.done:
+                driver.cancel_connect()
+            if not self.is_connected:
+                await driver.wait_closed()
         return operation.result()
 
     async def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:

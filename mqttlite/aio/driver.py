@@ -38,7 +38,7 @@ class Driver:
         self._report = report
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
-        self._dialing: asyncio.Task[None] | None = None
+        self._dialing: asyncio.Task[Link] | None = None
         self._hanging_up = False
         self._timer: asyncio.TimerHandle | None = None
         self._pump_scheduled = False
@@ -74,6 +74,13 @@ class Driver:
         """Wait until nothing of the connection is left."""
         if self._dialing is not None:
             await asyncio.wait([self._dialing])
+        if self._link is not None:
+            await asyncio.wait([self._link.closed])
+
+    def cancel_connect(self) -> None:
+        """Nobody waits for ``connect()`` any more."""
+        self.core.cancel_connect(self.now())
+        self.pump()
 
     def abort(self) -> None:
         """Drop the connection, without a goodbye and without waiting."""
@@ -99,6 +106,8 @@ class Driver:
     def pump(self) -> None:
         """Do what the core wants done."""
         core = self.core
+        while (action := core.take_action()) is not None:
+            self._act(action)
         link = self._link
         if link is not None:
             while link.is_writable and (data := core.data_to_send(self.now())):
@@ -117,16 +126,14 @@ class Driver:
             events, core.events = core.events, []
             for event in events:
                 self._report(event)
-        action = core.take_action()
-        if action is not None:
-            self._act(action)
         if self._hanging_up and link is not None and link.is_writable:
             link.finish()
         self._set_timer()
 
     def _act(self, action: Dial | HangUp) -> None:
         if isinstance(action, Dial):
-            self._dialing = self.loop.create_task(self._dial(action.endpoint))
+            self._dialing = self.loop.create_task(self._open(action.endpoint))
+            self._dialing.add_done_callback(self._dialed)
         elif self._link is not None:
             if action.graceful:
                 self._hanging_up = True
@@ -159,23 +166,17 @@ class Driver:
 
     # --- the network connection
 
-    async def _dial(self, endpoint: Endpoint) -> None:
-        link = None
-        error: BaseException | None = None
-        try:
-            link = await self._open(endpoint)
-        except asyncio.CancelledError:
-            pass
-        except Exception as failure:
-            error = failure
+    def _dialed(self, task: asyncio.Task[Link]) -> None:
         self._dialing = None
-        if link is not None:
-            self._link = link
-            self.core.transport_opened(self.now())
-        elif isinstance(error, Exception):
-            self.core.dial_failed(error, self.now())
-        else:
+        if task.cancelled():
             self.core.transport_closed(self.now())
+        elif error := task.exception():
+            failure = error if isinstance(error, Exception) else ConnectionAbortedError()
+            self.core.dial_failed(failure, self.now())
+        else:
+            self._link = task.result()
+            self.core.transport_opened(self.now())
+            self._link.attach()
         self.pump()
 
     async def _open(self, endpoint: Endpoint) -> Link:
@@ -204,6 +205,8 @@ class Driver:
         except BaseException:
             for link in links:
                 link.abort()
+            if links:
+                await asyncio.wait([link.closed for link in links])
             raise
         return links[-1]
 

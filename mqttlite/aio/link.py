@@ -36,6 +36,8 @@ class Link(asyncio.BufferedProtocol):
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._error: Exception | None = None
         self._finishing = False
+        self._attached = False
+        self._early = b""  # what came before the owner was ready for it
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_writable = True
 
@@ -73,7 +75,9 @@ class Link(asyncio.BufferedProtocol):
             self._write_tls(self._tls)
             if self._tls.is_open and not self._opened.done():
                 self._opened.set_result(None)
-        if data and self._opened.done():
+        if not self._attached:
+            self._early += data
+        elif data:
             self._owner.link_received(data)
 
     def eof_received(self) -> bool:
@@ -98,10 +102,18 @@ class Link(asyncio.BufferedProtocol):
                 error or ConnectionResetError("the server closed the connection")
             )
             self._opened.exception()  # it may be that nobody waits any more
-        else:
+        elif self._attached:
             self._owner.link_lost(error)
 
     # --- what the driver calls
+
+    def attach(self) -> None:
+        """From now on the owner is told what happens, and of what has happened."""
+        self._attached = True
+        if self._early:
+            self._owner.link_received(self._early)
+        if self.closed.done():
+            self._owner.link_lost(self._error)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send bytes."""

@@ -26,19 +26,18 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import ceil
 from typing import Any, Final
 
 from mqttlite.client.backoff import Backoff
 from mqttlite.client.events import Connected, Disconnected, Event
 from mqttlite.client.operations import DeliveryState, Operation
 from mqttlite.client.options import VERSIONS, ClientOptions
-from mqttlite.client.outbox import Outbox
+from mqttlite.client.publisher import Publisher
 from mqttlite.client.requests import ReplyInbox
 from mqttlite.client.subscriber import Subscriber
 from mqttlite.client.subscriptions import SubscriptionState, accept, share_out
 from mqttlite.endpoint import Endpoint
-from mqttlite.enums import ClosedBy, Fate, PacketType, ProtocolVersion, ReasonCode
+from mqttlite.enums import ClosedBy, ProtocolVersion, ReasonCode
 from mqttlite.errors import (
     ConnectFailed,
     ConnectionClosed,
@@ -51,16 +50,15 @@ from mqttlite.errors import (
 from mqttlite.message import Message
 from mqttlite.options import Reconnect
 from mqttlite.packets import Connack, Packet, Suback, Unsuback
-from mqttlite.packets.properties import encode_properties
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
 from mqttlite.protocol.session import Answerable
-from mqttlite.topics import encode_filter, encode_topic
-
-_UNSENT_LIMIT: Final = 1024 * 1024
-"""Bytes that may wait for the network; what is published beyond goes to the outbox."""
+from mqttlite.topics import encode_filter
 
 _LINGER: Final = 2.0
 """Seconds to wait, after DISCONNECT, for the server to close the connection."""
+
+_GOODBYE: Final = 0.5
+"""Seconds of the time-out of ``close()`` that are left for DISCONNECT."""
 
 _log = logging.getLogger("mqttlite.client")
 
@@ -116,7 +114,7 @@ class ClientCore:
         self.unmatched_messages = 0
 
         self._connection: ClientConnection | None = None
-        self._outbox = Outbox(options.outbox_messages, options.outbox_bytes, options.when_full)
+        self._publisher = Publisher(options, self.session, self._notify)
         self._subscriber = Subscriber(self.finish)
         self._replies: ReplyInbox | None = None
         self._reconnect = options.reconnect
@@ -124,6 +122,7 @@ class ClientCore:
         self._action: Dial | HangUp | None = None
         self._connecting: Operation[Connack] | None = None
         self._closing: Operation[None] | None = None
+        self._cancelled = False
         self._first = True  # no connection has been accepted since connect()
         self._version = VERSIONS[options.version] if options.version else ProtocolVersion.MQTT_5_0
         self._assigned_id = ""
@@ -135,6 +134,7 @@ class ClientCore:
         self._attempt_deadline: float | None = None
         self._retry_at: float | None = None
         self._drain_deadline: float | None = None
+        self._close_deadline: float | None = None
         self._hang_up_deadline: float | None = None
 
     # --- what the program may ask
@@ -176,11 +176,8 @@ class ClientCore:
         if operation.waiters:
             self.finished.append(operation)
 
-    def _settle(self, delivery: DeliveryState, fate: Fate, error: MqttError | None = None) -> None:
-        if not delivery.done:
-            delivery.settle(fate, error)
-            if delivery.waiters:
-                self.finished.append(delivery)
+    def _notify(self, delivery: DeliveryState) -> None:
+        self.finished.append(delivery)
 
     def _wake(self, subscription: SubscriptionState) -> None:
         if subscription.owner is not None:  # the inbox of replies has none
@@ -237,6 +234,10 @@ class ClientCore:
         if self._closing is not None:
             self._finish_closing()
             return
+        if self._cancelled:
+            self._cancelled = False
+            self._connect_failed(error)
+            return
         if self._may_fall_back(error):
             _log.info("the server refuses MQTT 5.0: trying 3.1.1")
             self._version = ProtocolVersion.MQTT_3_1_1
@@ -251,9 +252,27 @@ class ClientCore:
         if self._connecting is None:
             self._retry_later(error, now)
             return
+        self._connect_failed(error)
+
+    def _connect_failed(self, error: Exception) -> None:
+        """``connect()`` comes to nothing; what was declared for it is kept for the next one."""
         self.state = ClientState.IDLE
+        self._attempt_deadline = None
         operation, self._connecting = self._connecting, None
-        self.finish(operation, None, error)
+        if operation is not None:
+            self.finish(operation, None, error)
+        self._publisher.close(error)
+        for subscription in self._subscriber.table.subscriptions:
+            if subscription.subscribed.waiters:
+                self.finish(subscription.subscribed, None, error)
+                subscription.subscribed = Operation()
+
+    def cancel_connect(self, now: float) -> None:
+        """The caller of ``connect()`` does not wait any more: give the attempt up."""
+        if self._connecting is not None and self.state is not ClientState.IDLE:
+            self._cancelled = True
+            self._attempt_deadline = None
+            self._hang_up(now, graceful=False)
 
     def _may_fall_back(self, error: Exception) -> bool:
         return (
@@ -269,7 +288,7 @@ class ClientCore:
         """Wait for the next attempt, or give up, as the policy says."""
         policy = self._reconnect
         delay = None
-        if policy is not None and _reason_code(error) not in policy.final_reason_codes:
+        if policy is not None and _said_by_server(error) not in policy.final_reason_codes:
             delay = self._backoff.next_delay()
         self.events.append(Disconnected(error, delay))
         if delay is None:
@@ -288,11 +307,7 @@ class ClientCore:
 
     def _fail_everything(self, error: Exception) -> None:
         """There will be no connection: whatever waits learns why."""
-        for delivery in [*self._outbox.take_all(), *self.session.outgoing.values()]:
-            if isinstance(delivery, DeliveryState) and not delivery.done:
-                self._settle(delivery, Fate.CLOSED)
-                if delivery.error is not None:
-                    delivery.error.__cause__ = error
+        self._publisher.close(error)
         for subscription in self._subscriber.fail(error):
             self._wake(subscription)
         if self._replies is not None:
@@ -315,22 +330,13 @@ class ClientCore:
             connection.received = []
             self._dispatch(received, connection, now)
         if connection.completed:
-            self._settle_completed(connection)
-        if self._outbox:
-            self._send_outbox(connection, now)
+            self._publisher.settle_completed(connection)
+        if self._publisher.outbox:
+            self._publisher.send_outbox(connection, now)
         if connection.state is not ConnectionState.OPEN:
             self._check_closed(connection, now)
         elif self._closing is not None:
             self._check_drained(connection, now)
-
-    def _settle_completed(self, connection: ClientConnection) -> None:
-        completed, connection.completed = connection.completed, []
-        finished = self.finished
-        for delivery in completed:
-            if isinstance(delivery, DeliveryState) and delivery.fate is Fate.PENDING:
-                delivery.settle_acknowledged()
-                if delivery.waiters:
-                    finished.append(delivery)
 
     def _dispatch(self, received: list[Packet], connection: ClientConnection, now: float) -> None:
         """Hand messages to their subscriptions. This is the hot path of receiving."""
@@ -397,39 +403,20 @@ class ClientCore:
         # MQTT 3.1 does not say whether there is a session: sending again is right in both
         # cases, subscribing again too.
         unknown = self._version == ProtocolVersion.MQTT_3_1 and self.options.keeps_session
-        to_publish_again: list[DeliveryState] = []
         if connack.session_present or unknown:
             for subscription in self._subscriber.table.subscriptions:
                 subscription.forget_redelivered(connection)
         else:  # [MQTT-3.2.2-5]
-            to_publish_again = self._start_session()
+            self._publisher.start_session()
         refused = self._subscriber.connected(connection, session_present=connack.session_present)
         for subscription in refused:
             self.unsubscribe(subscription)
         connection.resume()
-        self._outbox.put_back(to_publish_again)
+        self._publisher.connection = connection
         if self._connecting is not None:
             operation, self._connecting = self._connecting, None
             self.finish(operation, connack)
         self.events.append(Connected(connack))
-
-    def _start_session(self) -> list[DeliveryState]:
-        """The server has no session: return the messages that have to be published anew.
-
-        A QoS 2 message that the server had received is not among them: it may have been
-        delivered, and must not be twice.
-        """
-        again = []
-        for delivery in self.session.clear():
-            if not isinstance(delivery, DeliveryState) or delivery.done:
-                continue
-            if delivery.awaiting is PacketType.PUBCOMP:
-                self._settle(delivery, Fate.LOST)
-                continue
-            delivery.awaiting = None
-            delivery.packet_id = 0
-            again.append(delivery)
-        return again
 
     def _check_closed(self, connection: ClientConnection, now: float) -> None:
         """Hang up if the connection is at its end."""
@@ -444,7 +431,11 @@ class ClientCore:
         self.state = ClientState.HANGING_UP
         self._drain_deadline = None
         self._action = HangUp(graceful)
-        self._hang_up_deadline = now + _LINGER if graceful else None
+        self._hang_up_deadline = None
+        if graceful:
+            self._hang_up_deadline = now + _LINGER
+            if self._close_deadline is not None:
+                self._hang_up_deadline = min(self._hang_up_deadline, self._close_deadline)
 
     def transport_closed(self, now: float, error: Exception | None = None) -> None:
         """The network connection is gone: because of HangUp, by the server, or by an error."""
@@ -458,10 +449,7 @@ class ClientCore:
             connection.lose(_lost(error, was_open=was_open))
             cause = cause or connection.close_cause
             self._subscriber.disconnected()
-            if not self.options.queue_qos_0:
-                for delivery in self._outbox.drop_qos_0():
-                    if delivery.waiters:
-                        self.finished.append(delivery)
+            self._publisher.disconnected()
         if cause is None:  # it was hung up while dialing
             cause = ConnectFailed("the attempt to connect was given up", by=ClosedBy.CLIENT)
         if not was_open:
@@ -480,38 +468,11 @@ class ClientCore:
 
         ``can_wait``: the caller waits for the outcome, so that it can be parked if the outbox
         is full. Raises UsageError for what cannot be sent, QueueFull, and ConnectionClosed if
-        the client is not connected and will not be. This is the hot path of publishing.
+        the client is not connected and will not be.
         """
-        connection = self._connection
-        if (
-            connection is not None
-            and connection.state is ConnectionState.OPEN
-            and connection.unsent_size < _UNSENT_LIMIT
-            and not self._outbox
-            and (not delivery.qos or connection.send_quota > 0)
-            and self._closing is None
-        ):
-            connection.publish(delivery)
-            if not delivery.qos:
-                delivery.fate = Fate.SENT
-            return
-        self._queue(delivery, now, can_wait=can_wait)
-
-    def _queue(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
-        self.check_open()
-        encode_topic(delivery.topic)
-        encode_properties(delivery.properties, PacketType.PUBLISH)
-        if self._connection is not None and self.state is ClientState.CONNECTED:
-            self._connection.check_publish(delivery)
-        elif not delivery.qos and not self.options.queue_qos_0:
-            delivery.settle(Fate.DROPPED)
-            return
-        if delivery.properties and "message_expiry_interval" in delivery.properties:
-            delivery.expires_at = now + delivery.properties["message_expiry_interval"]
-        for dropped in self._outbox.add(delivery, can_wait=can_wait):
-            self._settle(dropped, Fate.DROPPED)
-        if self._connection is not None:
-            self._send_outbox(self._connection, now)
+        if self.state is ClientState.IDLE or self._closing is not None:
+            self.check_open()
+        self._publisher.publish(delivery, now, can_wait=can_wait)
 
     def check_open(self) -> None:
         """Raise if nothing can be asked of this client now, because it is not to be connected."""
@@ -525,36 +486,7 @@ class ClientCore:
 
     def withdraw(self, delivery: DeliveryState) -> None:
         """The caller does not wait any more: forget the message if it was not accepted yet."""
-        if self._outbox.withdraw(delivery):
-            self._settle(delivery, Fate.DROPPED)
-
-    def _send_outbox(self, connection: ClientConnection, now: float) -> None:
-        """Send what can be sent now of what was queued."""
-        outbox = self._outbox
-        while outbox and connection.state is ConnectionState.OPEN:
-            delivery = outbox.peek()
-            if connection.unsent_size >= _UNSENT_LIMIT:
-                return
-            if delivery.qos and connection.send_quota <= 0:
-                return
-            outbox.pop()
-            self._publish_queued(delivery, connection, now)
-
-    def _publish_queued(
-        self, delivery: DeliveryState, connection: ClientConnection, now: float
-    ) -> None:
-        if delivery.expires_at is not None and delivery.properties is not None:
-            # What is left of its life (section 3.3.2.3.3).
-            left = max(1, ceil(delivery.expires_at - now))
-            delivery.properties = delivery.properties.copy()
-            delivery.properties["message_expiry_interval"] = left
-        try:
-            connection.publish(delivery)
-        except UsageError as error:
-            self._settle(delivery, Fate.DROPPED, error)
-            return
-        if not delivery.qos:
-            self._settle(delivery, Fate.SENT)
+        self._publisher.withdraw(delivery)
 
     # --- subscribing
 
@@ -644,8 +576,10 @@ class ClientCore:
             self.finish(operation, None)
             return operation
         self._closing = operation
+        self._close_deadline = now + timeout
         if self.state is ClientState.CONNECTED:
-            self._drain_deadline = now + timeout if drain else now
+            goodbye = min(_GOODBYE, timeout / 2)
+            self._drain_deadline = now + timeout - goodbye if drain else now
             if self._connection is not None:
                 self._check_drained(self._connection, now)
         elif self.state is ClientState.CONNECTING and self._connection is not None:
@@ -658,7 +592,7 @@ class ClientCore:
 
     def _check_drained(self, connection: ClientConnection, now: float) -> None:
         deadline = self._drain_deadline
-        waits = self._outbox or self.session.outgoing
+        waits = self._publisher.outbox or self.session.outgoing
         if self.state is ClientState.CONNECTED and (
             not waits or (deadline is not None and now >= deadline)
         ):
@@ -675,7 +609,8 @@ class ClientCore:
     def _finish_closing(self) -> None:
         operation, self._closing = self._closing, None
         self.state = ClientState.IDLE
-        self._retry_at = self._attempt_deadline = self._drain_deadline = None
+        self._retry_at = self._attempt_deadline = None
+        self._drain_deadline = self._close_deadline = None
         error = self._closed_error()
         if self._connecting is not None:
             connecting, self._connecting = self._connecting, None
@@ -703,8 +638,8 @@ class ClientCore:
         if connection is None:
             return b""
         data = connection.data_to_send(now)
-        if self._outbox and data:
-            self._send_outbox(connection, now)
+        if data and self._publisher.outbox:
+            self._publisher.send_outbox(connection, now)
         return data
 
     def take_action(self) -> Dial | HangUp | None:
@@ -721,16 +656,14 @@ class ClientCore:
             self._retry_at,
             self._drain_deadline,
             self._hang_up_deadline,
-            self._outbox.next_expiry,
+            self._publisher.outbox.next_expiry,
             self._connection.next_deadline() if self._connection is not None else None,
         ]
         return min((d for d in deadlines if d is not None), default=None)
 
     def handle_deadline(self, now: float) -> None:
         """Do what is due at this time."""
-        for delivery in self._outbox.take_expired(now):
-            if delivery.waiters:
-                self.finished.append(delivery)
+        self._publisher.expire(now)
         if _is_due(self._retry_at, now):
             self._begin_attempt(now)
         if _is_due(self._attempt_deadline, now):
@@ -751,8 +684,11 @@ def _is_due(deadline: float | None, now: float) -> bool:
     return deadline is not None and now >= deadline
 
 
-def _reason_code(error: Exception) -> int | None:
-    return error.reason_code if isinstance(error, ConnectionClosed) else None
+def _said_by_server(error: Exception) -> int | None:
+    """The reason code that the server gave; not the one that it was given."""
+    if isinstance(error, ConnectionClosed) and error.by is ClosedBy.SERVER:
+        return error.reason_code
+    return None
 
 
 def _lost(error: Exception | None, *, was_open: bool) -> ConnectionClosed:

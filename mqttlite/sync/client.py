@@ -69,10 +69,13 @@ class Client(ClientBase):
             driver.start()
         try:
             driver.wait(operation, None)
-            return operation.result()
-        except BaseException:
-            self.close(0.0, drain=False)
-            raise
+        finally:
+            with driver as core:
+                if not operation.done:
+                    core.cancel_connect(monotonic())
+            if not self.is_connected:
+                driver.join(_GRACE)
+        return operation.result()
 
     def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
         """Close the connection, and end all subscriptions; ends within ``timeout`` seconds.

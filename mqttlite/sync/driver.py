@@ -67,6 +67,7 @@ class Driver:
         self._report = report
         self.name = name
         self._thread: threading.Thread | None = None
+        self._is_running = False
         self._asleep = False
         self._socket: socket.socket | None = None
         self._tls: TlsLayer | None = None
@@ -99,7 +100,8 @@ class Driver:
 
     def start(self) -> None:
         """See that the I/O thread runs; under the lock."""
-        if self._thread is None:
+        if not self._is_running:
+            self._is_running = True
             self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
             _running.add(self)
             self._thread.start()
@@ -247,7 +249,7 @@ class Driver:
         except Exception as error:
             _log.exception("the I/O thread has failed")
             with self.lock:
-                self._thread = None
+                self._is_running = False
                 self._close_socket()
                 self.core.give_up(error)
                 notes = self._take_notes()
@@ -311,7 +313,7 @@ class Driver:
             self._act(action, now)
             self._write()
         if core.is_idle and self._socket is None and self._dialing is None:
-            self._thread = None
+            self._is_running = False
             _running.discard(self)
             return -1.0
         self._watch()
@@ -366,6 +368,7 @@ class Driver:
     def after_fork(self) -> None:
         """In the child of a fork: the I/O thread is not there, and the connection is not ours."""
         self.lock = threading.RLock()
+        self._is_running = False
         self._thread = None
         self._asleep = False
         if self._socket is not None:

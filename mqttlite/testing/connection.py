@@ -70,19 +70,22 @@ class BrokerConnection(ServerConnection):
             self.lose(ConnectionLost(str(error)))
 
     def end(self, reason_code: int | None) -> None:
-        """Close from this side; with None, or where the client could not be told why, at once."""
+        """Close from this side: with a DISCONNECT, or (None) without a word.
+
+        Who cannot be told why is not told: a server of MQTT 3.x sends no DISCONNECT, and none
+        does before CONNACK [MQTT-3.14.0-1].
+        """
         if reason_code is None:
             self.lose(ConnectionLost("the broker dropped the connection"))
         elif self.is_open and self.version == V5:
             self.disconnect(reason_code)
-        else:  # MQTT 3.x has no DISCONNECT from the server
-            self.lose(
-                ConnectionClosed(
-                    f"the server disconnected: {describe_reason(reason_code)}",
-                    reason_code=reason_code,
-                    by=ClosedBy.SERVER,
-                )
+        elif not self.is_ending:
+            self.close_cause = ConnectionClosed(
+                f"the server disconnected: {describe_reason(reason_code)}",
+                reason_code=reason_code,
+                by=ClosedBy.SERVER,
             )
+            self.state = ConnectionState.CLOSING
 
     def _receive_disconnect(self, packet: Disconnect) -> None:
         expiry = (packet.properties or {}).get("session_expiry_interval", 0)

@@ -52,7 +52,6 @@ from mqttlite.packets import (
     Unsuback,
     Unsubscribe,
 )
-from mqttlite.protocol import ConnectionState
 from mqttlite.testing.connection import V5, BrokerConnection
 from mqttlite.testing.handshake import answer_connect
 from mqttlite.testing.options import BrokerKeywords, BrokerOptions
@@ -110,7 +109,8 @@ class BrokerCore:
         """The network connection of a client is closed, whoever did it."""
         connection.receive_eof()
         self._settle(connection, now)
-        self.connections.pop(connection, None)
+        del self.connections[connection]
+        self._changed.pop(connection, None)
 
     def take_changed(self) -> list[BrokerConnection]:
         """Return the connections that may have bytes to send, or are to be closed."""
@@ -132,10 +132,7 @@ class BrokerCore:
     def disconnect(
         self, connection: BrokerConnection, now: float, reason_code: int | None = None
     ) -> None:
-        """End a connection: with a DISCONNECT, or (None) without a word.
-
-        Clients that cannot be told why are not told: MQTT 3.x has no DISCONNECT for servers.
-        """
+        """End a connection: with a DISCONNECT, or (None) without a word."""
         connection.end(reason_code)
         self._settle(connection, now)
 
@@ -145,9 +142,9 @@ class BrokerCore:
             self.disconnect(connection, now, reason_code)
 
     def forget(self) -> None:
-        """Lose all sessions and retained messages, as after a crash.
+        """Lose all sessions and retained messages, as a broker does that is killed.
 
-        Connections that are still open go on without a session; end them first.
+        A connection that is still open is of no use then: end it first.
         """
         for connection in self.connections:
             connection.owner = None
@@ -171,10 +168,7 @@ class BrokerCore:
             if connection.is_ending:
                 self._settle(connection, now)
         for session in list(self.sessions.values()):
-            if session.will_at is not None and now >= session.will_at:
-                self._publish_will(session, now)
-            if session.expires_at is not None and now >= session.expires_at:
-                self.end_session(session, now)
+            self._do_what_is_due(session, now)
 
     # --- publishing
 
@@ -414,9 +408,12 @@ class BrokerCore:
         if will is not None:
             session.will = will
             session.will_at = now + will.properties.get("will_delay_interval", 0)
-        if session.will_at == now:
+        self._do_what_is_due(session, now)
+
+    def _do_what_is_due(self, session: BrokerSession, now: float) -> None:
+        if session.will_at is not None and now >= session.will_at:  # [MQTT-3.1.2-8]
             self._publish_will(session, now)
-        if session.expires_at == now:
+        if session.expires_at is not None and now >= session.expires_at:
             self.end_session(session, now)
 
     def end_session(self, session: BrokerSession, now: float) -> None:
@@ -450,6 +447,3 @@ class BrokerCore:
                 outgoing.count_down(now)
         connection.resume()
         self._flush(session, now)
-
-
-__all__ = ["BrokerCore", "ConnectionState", "Counters"]

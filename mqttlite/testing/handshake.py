@@ -5,10 +5,10 @@ from __future__ import annotations
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
+from mqttlite.client.options import VERSIONS
 from mqttlite.enums import ProtocolVersion, ReasonCode
 from mqttlite.limits import (
     MAXIMUM_3_1_CLIENT_ID_LENGTH,
-    MAXIMUM_PACKET_SIZE,
     MAXIMUM_TWO_BYTE_INTEGER,
 )
 from mqttlite.message import Properties
@@ -29,7 +29,7 @@ def answer_connect(
     if connection.state is not ConnectionState.CONNECTING:
         return  # what came behind CONNECT was wrong: the connection is over already
     options = core.options
-    if connect.version not in options.versions:
+    if connect.version not in [VERSIONS[name] for name in options.versions]:
         # A broker of MQTT 3.1.1 answers in the only way that it knows.
         connection.version = ProtocolVersion.MQTT_3_1_1
         connection.refuse(ReasonCode.UNSUPPORTED_PROTOCOL_VERSION)
@@ -79,14 +79,19 @@ def _is_password_right(options: BrokerOptions, connect: Connect) -> bool:
 
 
 def _accept(core: BrokerCore, connection: BrokerConnection, connect: Connect, now: float) -> None:
-    properties = _limits(core.options, connection)
+    if connect.version == V5:
+        properties = core.options.connack_properties()
+        if core.options.server_keep_alive is not None:
+            connect.keep_alive = core.options.server_keep_alive  # [MQTT-3.2.2-21]
+    else:
+        properties = {}
+        # A client of MQTT 3.x is not told of a Receive Maximum, so it cannot keep to it.
+        connection.receive_maximum = MAXIMUM_TWO_BYTE_INTEGER
     client_id = connect.client_id
     if not client_id:
         client_id = _new_client_id(core)
         properties["assigned_client_identifier"] = client_id  # [MQTT-3.1.3-7]
     expiry = _expiry_interval(core.options, connect, properties)
-    if core.options.server_keep_alive is not None and connect.version == V5:
-        connect.keep_alive = core.options.server_keep_alive  # [MQTT-3.2.2-21]
     session = _find_session(core, client_id, connect, now)
     session_present = session is not None
     if session is None:
@@ -133,31 +138,3 @@ def _new_client_id(core: BrokerCore) -> str:
     while f"client-{number}" in core.sessions:
         number += 1
     return f"client-{number}"
-
-
-def _limits(options: BrokerOptions, connection: BrokerConnection) -> Properties:
-    """What CONNACK tells of the broker's limits."""
-    if connection.version != V5:
-        # A client of MQTT 3.x is not told of a Receive Maximum, so it cannot keep to it.
-        connection.receive_maximum = MAXIMUM_TWO_BYTE_INTEGER
-        return {}
-    properties: Properties = {}
-    if options.receive_maximum != MAXIMUM_TWO_BYTE_INTEGER:
-        properties["receive_maximum"] = options.receive_maximum
-    if options.maximum_packet_size != MAXIMUM_PACKET_SIZE:
-        properties["maximum_packet_size"] = options.maximum_packet_size
-    if options.topic_alias_maximum:
-        properties["topic_alias_maximum"] = options.topic_alias_maximum
-    if options.maximum_qos < 2:  # [MQTT-3.2.2-9]
-        properties["maximum_qos"] = options.maximum_qos
-    if options.server_keep_alive is not None:
-        properties["server_keep_alive"] = options.server_keep_alive
-    if not options.retain_available:
-        properties["retain_available"] = 0
-    if not options.wildcard_subscription_available:
-        properties["wildcard_subscription_available"] = 0
-    if not options.subscription_identifier_available:
-        properties["subscription_identifier_available"] = 0
-    if not options.shared_subscription_available:
-        properties["shared_subscription_available"] = 0
-    return properties

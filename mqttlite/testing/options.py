@@ -7,7 +7,9 @@ from typing import TypedDict
 from mqttlite.enums import ProtocolVersion
 from mqttlite.errors import UsageError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER, NEVER_EXPIRES
-from mqttlite.packets import Connect, Message, SubscriptionOptions
+from mqttlite.message import Properties
+from mqttlite.options import Version
+from mqttlite.packets import Connack, Connect, Message, SubscriptionOptions, encode
 
 Authenticate = Callable[[Connect], int]
 """Says with a reason code whether a client may connect: 0, or 0x80 and above."""
@@ -43,8 +45,8 @@ class BrokerOptions:
     maximum_session_expiry_interval: int = NEVER_EXPIRES
     """Seconds for which a session outlives its connection at most."""
 
-    versions: Collection[ProtocolVersion] = tuple(ProtocolVersion)
-    """The protocol versions that are spoken. Others are refused as an old broker would."""
+    versions: Collection[Version] = ("5.0", "3.1.1", "3.1")
+    """The protocol versions that are spoken; others are refused as an old broker does it."""
     refuse: int | None = None
     """A reason code, 0x80 or above, with which every connection is refused."""
     users: Mapping[str, str | bytes] | None = field(default=None, repr=False)
@@ -71,6 +73,31 @@ class BrokerOptions:
             raise UsageError(f"maximum_qos must be 0, 1 or 2, not {self.maximum_qos!r}")
         if self.refuse is not None and self.refuse < 0x80:
             raise UsageError(f"refuse must be a reason code of 0x80 or above, not {self.refuse!r}")
+        # Whatever else cannot be written is found here, before there is a client.
+        encode(Connack(properties=self.connack_properties()), ProtocolVersion.MQTT_5_0)
+
+    def connack_properties(self) -> Properties:
+        """What CONNACK says of the limits; nothing of those that are as good as none."""
+        properties: Properties = {}
+        if self.receive_maximum != MAXIMUM_TWO_BYTE_INTEGER:
+            properties["receive_maximum"] = self.receive_maximum
+        if self.maximum_packet_size != MAXIMUM_PACKET_SIZE:
+            properties["maximum_packet_size"] = self.maximum_packet_size
+        if self.topic_alias_maximum:
+            properties["topic_alias_maximum"] = self.topic_alias_maximum
+        if self.maximum_qos < 2:  # [MQTT-3.2.2-9]
+            properties["maximum_qos"] = self.maximum_qos
+        if self.server_keep_alive is not None:
+            properties["server_keep_alive"] = self.server_keep_alive
+        if not self.retain_available:
+            properties["retain_available"] = 0
+        if not self.wildcard_subscription_available:
+            properties["wildcard_subscription_available"] = 0
+        if not self.subscription_identifier_available:
+            properties["subscription_identifier_available"] = 0
+        if not self.shared_subscription_available:
+            properties["shared_subscription_available"] = 0
+        return properties
 
 
 class BrokerKeywords(TypedDict, total=False):
@@ -86,7 +113,7 @@ class BrokerKeywords(TypedDict, total=False):
     shared_subscription_available: bool
     server_keep_alive: int | None
     maximum_session_expiry_interval: int
-    versions: Collection[ProtocolVersion]
+    versions: Collection[Version]
     refuse: int | None
     users: Mapping[str, str | bytes] | None
     authenticate: Authenticate | None

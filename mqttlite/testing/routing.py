@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 from mqttlite.testing.session import BrokerSession, Publication, Subscription
@@ -12,22 +11,24 @@ from mqttlite.topics import TopicTree, has_wildcard, is_shared
 class ShareGroup:
     """The sessions that share a subscription: each message goes to one of them.
 
-    They take turns [MQTT-4.8.2-4]. Who is away is passed over, unless all are.
+    They take turns; who is away is passed over, unless all are. The message then stays with the
+    one that was chosen, whatever becomes of it [MQTT-4.8.2-5] [MQTT-4.8.2-6].
     """
 
     def __init__(self, topic_filter: str) -> None:
         self.topic_filter = topic_filter
-        self.members: deque[Subscription] = deque()
+        self.members: list[Subscription] = []
 
     def choose(self) -> Subscription:
-        """The member whose turn it is."""
-        for _ in range(len(self.members)):
-            self.members.rotate(-1)
-            if self.members[-1].session.is_online:
+        """The member whose turn it is: it goes to the end of the line."""
+        chosen = self.members[0]
+        for member in self.members:
+            if member.session.is_online:
+                chosen = member
                 break
-        else:
-            self.members.rotate(-1)
-        return self.members[-1]
+        self.members.remove(chosen)
+        self.members.append(chosen)
+        return chosen
 
 
 class Route:

@@ -1,0 +1,159 @@
+"""Sends messages now or later, and settles what becomes of them, over all connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from typing import Final
+
+from mqttlite.client.operations import DeliveryState
+from mqttlite.client.options import ClientOptions
+from mqttlite.client.outbox import Outbox
+from mqttlite.enums import Fate, PacketType
+from mqttlite.errors import MqttError, UsageError
+from mqttlite.packets.properties import encode_properties
+from mqttlite.protocol import ClientConnection, ConnectionState, Session
+from mqttlite.topics import encode_topic
+
+_UNSENT_LIMIT: Final = 1024 * 1024
+"""Bytes that may wait for the network; what is published beyond goes to the outbox."""
+
+
+class Publisher:
+    """What waits to be sent is in the outbox, what was sent and not acknowledged in the session.
+
+    ``notify`` is called with a settled delivery that somebody waits for.
+    """
+
+    def __init__(
+        self, options: ClientOptions, session: Session, notify: Callable[[DeliveryState], None]
+    ) -> None:
+        self.connection: ClientConnection | None = None
+        """The connection that the server has accepted, if there is one."""
+        self.outbox = Outbox(options.outbox_messages, options.outbox_bytes, options.when_full)
+        self._queue_qos_0 = options.queue_qos_0
+        self._session = session
+        self._notify = notify
+
+    def publish(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
+        """Send a message, or queue it until it can be sent. This is the hot path of publishing."""
+        connection = self.connection
+        if (
+            connection is not None
+            and not self.outbox
+            and connection.unsent_size < _UNSENT_LIMIT
+            and (not delivery.qos or connection.send_quota > 0)
+            and connection.state is ConnectionState.OPEN
+        ):
+            connection.publish(delivery)
+            if not delivery.qos:
+                delivery.fate = Fate.SENT
+            return
+        self._queue(delivery, now, can_wait=can_wait)
+
+    def _queue(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
+        connection = self.connection
+        if connection is not None:
+            connection.check_publish(delivery)
+        else:
+            encode_topic(delivery.topic)
+            encode_properties(delivery.properties, PacketType.PUBLISH)
+            if not delivery.qos and not self._queue_qos_0:
+                delivery.settle(Fate.DROPPED)
+                return
+        if delivery.properties and "message_expiry_interval" in delivery.properties:
+            delivery.expires_at = now + delivery.properties["message_expiry_interval"]
+        for dropped in self.outbox.add(delivery, can_wait=can_wait):
+            self._settle(dropped, Fate.DROPPED)
+        if connection is not None:
+            self.send_outbox(connection, now)
+
+    def send_outbox(self, connection: ClientConnection, now: float) -> None:
+        """Send what can be sent now of what was queued."""
+        outbox = self.outbox
+        while outbox and connection.state is ConnectionState.OPEN:
+            delivery = outbox.peek()
+            if connection.unsent_size >= _UNSENT_LIMIT:
+                return
+            if delivery.qos and connection.send_quota <= 0:
+                return
+            outbox.pop()
+            self._send_queued(delivery, connection, now)
+
+    def _send_queued(
+        self, delivery: DeliveryState, connection: ClientConnection, now: float
+    ) -> None:
+        if delivery.expires_at is not None and delivery.properties is not None:
+            # What is left of its life (section 3.3.2.3.3).
+            left = max(1, ceil(delivery.expires_at - now))
+            delivery.properties = delivery.properties.copy()
+            delivery.properties["message_expiry_interval"] = left
+        try:
+            connection.publish(delivery)
+        except UsageError as error:  # this server cannot take it, though another could have
+            self._settle(delivery, Fate.DROPPED, error)
+            return
+        if not delivery.qos:
+            self._settle(delivery, Fate.SENT)
+
+    def withdraw(self, delivery: DeliveryState) -> None:
+        """The caller does not wait any more: forget the message if it was not accepted yet."""
+        if self.outbox.withdraw(delivery):
+            self._settle(delivery, Fate.DROPPED)
+
+    def settle_completed(self, connection: ClientConnection) -> None:
+        """Settle the messages that the server has acknowledged."""
+        completed, connection.completed = connection.completed, []
+        for delivery in completed:
+            # One that was given up in an earlier life of the client is only taken off the list.
+            if isinstance(delivery, DeliveryState) and delivery.fate is Fate.PENDING:
+                delivery.settle_acknowledged()
+                if delivery.waiters:
+                    self._notify(delivery)
+
+    def start_session(self) -> None:
+        """The server has no session: publish anew what was not acknowledged, before all else.
+
+        A QoS 2 message that the server had received is not among it: it may have been
+        delivered, and must not be twice.
+        """
+        again = []
+        for delivery in self._session.clear():
+            if not isinstance(delivery, DeliveryState) or delivery.done:
+                continue
+            if delivery.awaiting is PacketType.PUBCOMP:
+                self._settle(delivery, Fate.LOST)
+                continue
+            delivery.awaiting = None
+            delivery.packet_id = 0
+            again.append(delivery)
+        self.outbox.put_back(again)
+
+    def disconnected(self) -> None:
+        """The connection is gone, and with it what only it could have carried."""
+        self.connection = None
+        if not self._queue_qos_0:
+            self._notify_all(self.outbox.drop_qos_0())
+
+    def expire(self, now: float) -> None:
+        """Settle the messages whose time has run out."""
+        self._notify_all(self.outbox.take_expired(now))
+
+    def close(self, error: Exception) -> None:
+        """Nothing will be sent any more: settle everything, because of ``error``."""
+        for delivery in [*self.outbox.take_all(), *self._session.outgoing.values()]:
+            if isinstance(delivery, DeliveryState) and not delivery.done:
+                self._settle(delivery, Fate.CLOSED)
+                if delivery.error is not None:
+                    delivery.error.__cause__ = error
+
+    def _settle(self, delivery: DeliveryState, fate: Fate, error: MqttError | None = None) -> None:
+        if not delivery.done:
+            delivery.settle(fate, error)
+            if delivery.waiters:
+                self._notify(delivery)
+
+    def _notify_all(self, deliveries: list[DeliveryState]) -> None:
+        for delivery in deliveries:
+            if delivery.waiters:
+                self._notify(delivery)
