@@ -63,9 +63,10 @@ class AsyncClient(ClientBase):
         driver.pump()
         try:
             await driver.wait(operation, None)
+        except BaseException:
+            driver.cancel_connect()
+            raise
         finally:
-            if not operation.done:
-                driver.cancel_connect()
             if not self.is_connected:
                 await driver.wait_closed()
         return operation.result()

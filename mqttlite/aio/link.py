@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import Final, Protocol
 
 from mqttlite.layers.tls import TlsLayer
+from mqttlite.protocol.client_side import KERNEL_BACKLOG
 
 # asyncio reads 256 KiB at a time if it is let: allocating those costs more than reading them.
 _BUFFER_SIZE: Final = 64 * 1024
@@ -51,6 +53,10 @@ class Link(asyncio.BufferedProtocol):
         """The socket is connected."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        connection = transport.get_extra_info("socket")
+        over_ip = connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6)
+        if over_ip and hasattr(socket, "TCP_NOTSENT_LOWAT"):  # TCP_NODELAY is asyncio's default
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
         if self._tls is None:
             self._opened.set_result(None)
         else:
@@ -66,15 +72,7 @@ class Link(asyncio.BufferedProtocol):
         """Bytes are in the buffer."""
         data = bytes(memoryview(self._buffer)[:nbytes])
         if self._tls is not None:
-            try:
-                data = self._tls.receive(data)
-            except ssl.SSLError as error:
-                self._write_tls(self._tls)  # the alert that tells the server why
-                self._fail(error)
-                return
-            self._write_tls(self._tls)
-            if self._tls.is_open and not self._opened.done():
-                self._opened.set_result(None)
+            data = self._decrypt(self._tls, data)
         if not self._attached:
             self._early += data
         elif data:
@@ -143,6 +141,21 @@ class Link(asyncio.BufferedProtocol):
         """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _decrypt(self, tls: TlsLayer, data: bytes) -> bytes:
+        error: ssl.SSLError | None = None
+        try:
+            data = tls.receive(data)
+            error = tls.error
+        except ssl.SSLError as failure:
+            data = b""
+            error = failure
+        self._write_tls(tls)  # may be the alert that tells the server why
+        if error is not None:
+            self._fail(error)
+        elif tls.is_open and not self._opened.done():
+            self._opened.set_result(None)
+        return data
 
     def _write_tls(self, tls: TlsLayer) -> None:
         data = tls.data_to_send()

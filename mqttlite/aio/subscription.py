@@ -76,12 +76,13 @@ class AsyncSubscription:
         client = self._client
         if client.is_idle:  # declared before connect()
             return self
+        operation = self._state.subscribed
         try:
-            await client.driver.wait(self._state.subscribed, self._timeout)
+            await client.driver.wait(operation, self._timeout)
         except TimeoutError:
             client.end_subscription(self)
             raise TimeoutError("the server did not answer SUBSCRIBE in time") from None
-        self._state.subscribed.result()
+        operation.result()
         return self
 
     async def __aenter__(self) -> Self:

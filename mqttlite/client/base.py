@@ -175,6 +175,8 @@ def _endpoints(
         raise UsageError("port goes with host; in a URL it stands behind the host")
     if url is None:
         raise UsageError('give a URL, for example "mqtt://localhost", or a host')
+    if not isinstance(url, (str, Sequence)):
+        raise UsageError(f"a URL must be a str, or several in a list, not {type(url).__name__}")
     urls = [url] if isinstance(url, str) else list(url)
     return tuple(Endpoint.parse(each) for each in urls)
 

@@ -131,6 +131,7 @@ class ClientCore:
         self._connected_at = 0.0
         self._hang_up_cause: Exception | None = None
         # The deadlines, None where there is none.
+        self._round_deadline = 0.0
         self._attempt_deadline: float | None = None
         self._retry_at: float | None = None
         self._drain_deadline: float | None = None
@@ -198,9 +199,15 @@ class ClientCore:
         return self._connecting
 
     def _begin_attempt(self, now: float) -> None:
+        """Try all servers, one after the other, within ``connect_timeout``."""
         self._retry_at = None
-        self._attempt_deadline = now + self.options.connect_timeout
+        self._round_deadline = now + self.options.connect_timeout
         self._endpoints_left = len(self.options.endpoints)
+        self._try_endpoint(now)
+
+    def _try_endpoint(self, now: float) -> None:
+        # One that does not answer leaves as much time for each of those behind it.
+        self._attempt_deadline = now + (self._round_deadline - now) / self._endpoints_left
         self._dial()
 
     def _dial(self) -> None:
@@ -213,6 +220,9 @@ class ClientCore:
 
     def transport_opened(self, now: float) -> None:
         """The network connection is open, TLS included: CONNECT is sent."""
+        if self.state is not ClientState.DIALING:  # it came too late
+            self._action = HangUp(graceful=False)
+            return
         packet = self.options.connect_packet(
             self._endpoint, self._version, self._assigned_id, first=self._first
         )
@@ -223,40 +233,48 @@ class ClientCore:
 
     def dial_failed(self, error: Exception, now: float) -> None:
         """The network connection could not be opened, because of ``error``."""
+        if self.state is not ClientState.DIALING:  # it was given up before
+            self.transport_closed(now)
+            return
         if not isinstance(error, MqttError):
             cause = error
             error = ConnectFailed(f"could not connect to {self._endpoint}: {cause}")
             error.__cause__ = cause
-        self._attempt_failed(error, now)
+        self._ended(error, now, was_open=False)
 
-    def _attempt_failed(self, error: Exception, now: float) -> None:
-        """An attempt ended without an accepted connection; there is no transport any more."""
+    def _ended(self, error: Exception, now: float, *, was_open: bool) -> None:
+        """There is no network connection any more, because of ``error``: what now?"""
+        self._action = None
         if self._closing is not None:
             self._finish_closing()
-            return
-        if self._cancelled:
-            self._cancelled = False
+        elif self._cancelled:
             self._connect_failed(error)
-            return
-        if self._may_fall_back(error):
+        elif was_open:
+            self._backoff.connection_lasted(now - self._connected_at)
+            self._retry_later(error, now)
+        elif self._may_fall_back(error):
             _log.info("the server refuses MQTT 5.0: trying 3.1.1")
             self._version = ProtocolVersion.MQTT_3_1_1
             self._dial()
-            return
+        else:
+            self._attempt_failed(error, now)
+
+    def _attempt_failed(self, error: Exception, now: float) -> None:
         self._endpoint_index = (self._endpoint_index + 1) % len(self.options.endpoints)
         self._endpoints_left -= 1
-        if self._endpoints_left and not isinstance(error, TimeoutError):
-            self._dial()
+        if self._endpoints_left:
+            self._try_endpoint(now)
             return
         self._attempt_deadline = None
         if self._connecting is None:
             self._retry_later(error, now)
-            return
-        self._connect_failed(error)
+        else:
+            self._connect_failed(error)
 
     def _connect_failed(self, error: Exception) -> None:
         """``connect()`` comes to nothing; what was declared for it is kept for the next one."""
         self.state = ClientState.IDLE
+        self._cancelled = False
         self._attempt_deadline = None
         operation, self._connecting = self._connecting, None
         if operation is not None:
@@ -268,9 +286,16 @@ class ClientCore:
                 subscription.subscribed = Operation()
 
     def cancel_connect(self, now: float) -> None:
-        """The caller of ``connect()`` does not wait any more: give the attempt up."""
-        if self._connecting is not None and self.state is not ClientState.IDLE:
-            self._cancelled = True
+        """The caller of ``connect()`` does not wait any more: undo it."""
+        if self.state is ClientState.IDLE or self._closing is not None:
+            return
+        self._cancelled = True
+        if self.state is ClientState.WAITING:
+            self._retry_at = None
+            self._connect_failed(self._closed_error())
+        elif self.state is ClientState.CONNECTED and self._connection is not None:
+            self._say_goodbye(self._connection, now)
+        else:
             self._attempt_deadline = None
             self._hang_up(now, graceful=False)
 
@@ -281,7 +306,7 @@ class ClientCore:
             and isinstance(error, ConnectRefused)
             and error.reason_code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
             # MQTT 3.x needs a name for a session that is to be kept.
-            and not (not self.options.client_id and not self.options.clean_start)
+            and bool(self.options.client_id or not self.options.keeps_session)
         )
 
     def _retry_later(self, error: Exception, now: float) -> None:
@@ -299,27 +324,43 @@ class ClientCore:
         self._retry_at = now + delay
 
     def give_up(self, error: Exception) -> None:
-        """There is no connection, and there will be none: fail everything with the reason."""
-        self.state = ClientState.IDLE
+        """There is no connection, and there will be none: fail everything with the reason.
+
+        A shell may call it at any time, when it cannot go on.
+        """
         self.failure = error
         _log.warning("the connection is over: %s", error)
-        self._fail_everything(error)
+        if self._connection is not None:
+            self._connection.lose(ConnectionLost(str(error)))
+            self._connection = None
+        self._end(error)
 
-    def _fail_everything(self, error: Exception) -> None:
-        """There will be no connection: whatever waits learns why."""
+    def _end(self, error: Exception) -> None:
+        """The client becomes idle: finish whatever is under way, and forget all deadlines."""
+        self.state = ClientState.IDLE
+        self._action = None
+        self._cancelled = False
+        self._retry_at = self._attempt_deadline = self._hang_up_deadline = None
+        self._drain_deadline = self._close_deadline = None
         self._publisher.close(error)
-        for subscription in self._subscriber.fail(error):
+        for subscription in self._subscriber.end(error):
             self._wake(subscription)
         if self._replies is not None:
             self._replies.fail(error)
             self._replies = None
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            self.finish(connecting, None, error)
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            self.finish(closing, None)
 
     # --- the network connection
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes from the network."""
         connection = self._connection
-        if connection is not None:
+        if connection is not None and self.state is not ClientState.HANGING_UP:
             connection.receive(data, now)
             self._process(connection, now)
 
@@ -386,7 +427,7 @@ class ClientCore:
             self._accepted(packet, connection, now)
         elif isinstance(packet, Suback):
             for subscription in self._subscriber.receive_suback(packet):
-                self.unsubscribe(subscription)
+                self.end_subscription(subscription, processed=True)
         elif isinstance(packet, Unsuback):
             self._subscriber.receive_unsuback(packet)
 
@@ -400,17 +441,20 @@ class ClientCore:
         assigned = (connack.properties or {}).get("assigned_client_identifier")
         if assigned is not None:  # [MQTT-3.2.2-16]
             self._assigned_id = assigned
-        # MQTT 3.1 does not say whether there is a session: sending again is right in both
-        # cases, subscribing again too.
+        # MQTT 3.1 does not say whether there is a session: to send again is right in both
+        # cases, to subscribe again too.
         unknown = self._version == ProtocolVersion.MQTT_3_1 and self.options.keeps_session
-        if connack.session_present or unknown:
-            for subscription in self._subscriber.table.subscriptions:
-                subscription.forget_redelivered(connection)
-        else:  # [MQTT-3.2.2-5]
+        if connack.session_present:
+            self._subscriber.forget_redelivered(connection)
+        elif not unknown:  # [MQTT-3.2.2-5]
             self._publisher.start_session()
-        refused = self._subscriber.connected(connection, session_present=connack.session_present)
+        refused = self._subscriber.connected(
+            connection,
+            has_filters=connack.session_present,
+            may_have_filters=connack.session_present or unknown,
+        )
         for subscription in refused:
-            self.unsubscribe(subscription)
+            self.end_subscription(subscription, processed=True)
         connection.resume()
         self._publisher.connection = connection
         if self._connecting is not None:
@@ -452,14 +496,7 @@ class ClientCore:
             self._publisher.disconnected()
         if cause is None:  # it was hung up while dialing
             cause = ConnectFailed("the attempt to connect was given up", by=ClosedBy.CLIENT)
-        if not was_open:
-            self._attempt_failed(cause, now)
-            return
-        if self._closing is not None:
-            self._finish_closing()
-            return
-        self._backoff.connection_lasted(now - self._connected_at)
-        self._retry_later(cause, now)
+        self._ended(cause, now, was_open=was_open)
 
     # --- publishing
 
@@ -492,7 +529,7 @@ class ClientCore:
 
     def subscribe(self, subscription: SubscriptionState) -> None:
         """Add a subscription; it may be declared before connecting."""
-        if self._closing is not None or self.failure is not None:
+        if self._closing is not None:
             self.check_open()
         self._subscriber.subscribe(subscription)
 
@@ -572,7 +609,7 @@ class ClientCore:
             return self._closing
         operation: Operation[None] = Operation()
         if self.state is ClientState.IDLE:
-            self._fail_everything(self._closed_error())
+            self._end(self._closed_error())
             self.finish(operation, None)
             return operation
         self._closing = operation
@@ -607,24 +644,11 @@ class ClientCore:
         self._hang_up(now, graceful=True)
 
     def _finish_closing(self) -> None:
-        operation, self._closing = self._closing, None
-        self.state = ClientState.IDLE
-        self._retry_at = self._attempt_deadline = None
-        self._drain_deadline = self._close_deadline = None
         error = self._closed_error()
-        if self._connecting is not None:
-            connecting, self._connecting = self._connecting, None
-            self.finish(connecting, None, error)
         self.events.append(Disconnected(error, None))
-        if self.options.keeps_session:
-            # What was not acknowledged is delivered again in the next connection.
-            for subscription in self._subscriber.table.subscriptions:
-                subscription.discard_unacknowledged()
-        self._fail_everything(error)
+        self._end(error)
         if not self.options.keeps_session:
             self.session.clear()
-        if operation is not None:
-            self.finish(operation, None)
 
     @staticmethod
     def _closed_error() -> ConnectionClosed:
@@ -638,6 +662,8 @@ class ClientCore:
         if connection is None:
             return b""
         data = connection.data_to_send(now)
+        if connection.state is not ConnectionState.OPEN:
+            self._check_closed(connection, now)
         if data and self._publisher.outbox:
             self._publisher.send_outbox(connection, now)
         return data
@@ -669,7 +695,8 @@ class ClientCore:
         if _is_due(self._attempt_deadline, now):
             self._attempt_deadline = None
             self._hang_up_cause = TimeoutError(
-                f"no CONNACK from {self._endpoint} within {self.options.connect_timeout:g} seconds"
+                f"no CONNACK from {self._endpoint} in time; all servers together have "
+                f"{self.options.connect_timeout:g} seconds (connect_timeout)"
             )
             self._hang_up(now, graceful=False)
         if _is_due(self._hang_up_deadline, now):

@@ -97,12 +97,12 @@ class ClientOptions:
 
     def _check_version_rules(self) -> None:
         if self.version == "3.1":
-            if len(self.client_id) > MAXIMUM_3_1_CLIENT_ID_LENGTH:
-                raise UsageError("a client_id of MQTT 3.1 has at most 23 characters")
+            if not 1 <= len(self.client_id) <= MAXIMUM_3_1_CLIENT_ID_LENGTH:
+                raise UsageError("MQTT 3.1 needs a client_id of 1 to 23 characters")
         elif self.version != "3.1.1":
             return
-        if not self.client_id and not self.clean_start:  # 3.1.1 [MQTT-3.1.3-7]
-            raise UsageError("MQTT 3.x needs a client_id with clean_start=False")
+        if not self.client_id and self.keeps_session:  # 3.1.1 [MQTT-3.1.3-7]
+            raise UsageError("MQTT 3.x needs a client_id for a session that is to be kept")
 
     @property
     def keeps_session(self) -> bool:

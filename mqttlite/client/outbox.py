@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from mqttlite.client.operations import DeliveryState
 from mqttlite.enums import Fate
 from mqttlite.errors import QueueFull
 from mqttlite.options import WhenFull
+
+_SLACK: Final = 64
+"""Entries that have become useless and may stay, before it is worth to look for them all."""
 
 
 class Outbox:
@@ -26,10 +30,13 @@ class Outbox:
         self.size = 0
         """Bytes of payload in the queue."""
         self._length = 0
-        self._queue: deque[DeliveryState] = deque()  # expired ones stay in it until their turn
+        self._queue: deque[DeliveryState] = deque()  # those that are done are passed over
         self._parked: OrderedDict[int, DeliveryState] = OrderedDict()  # by id(), to be withdrawn
-        self._expiring: list[tuple[float, int, DeliveryState]] = []
-        self._serial = 0  # makes entries of _expiring comparable
+        # When to look for expired messages. An entry counts only if _expiring has its number:
+        # messages leave the outbox without a search for their entry.
+        self._expiries: list[tuple[float, int, DeliveryState]] = []
+        self._expiring: dict[int, int] = {}  # by id()
+        self._serial = 0
 
     def __len__(self) -> int:
         return self._length
@@ -62,10 +69,21 @@ class Outbox:
             )
         else:
             self._parked[id(delivery)] = delivery
+        self._track(delivery)
+        return dropped
+
+    def _track(self, delivery: DeliveryState) -> None:
         if delivery.expires_at is not None:
             self._serial += 1
-            heappush(self._expiring, (delivery.expires_at, self._serial, delivery))
-        return dropped
+            self._expiring[id(delivery)] = self._serial
+            heappush(self._expiries, (delivery.expires_at, self._serial, delivery))
+
+    def _untrack(self, delivery: DeliveryState) -> None:
+        if self._expiring.pop(id(delivery), None) is None:
+            return
+        if len(self._expiries) > 2 * len(self._expiring) + _SLACK:
+            self._expiries = [e for e in self._expiries if self._expiring.get(id(e[2])) == e[1]]
+            heapify(self._expiries)
 
     def _append(self, delivery: DeliveryState) -> None:
         self._queue.append(delivery)
@@ -75,6 +93,8 @@ class Outbox:
     def put_back(self, deliveries: list[DeliveryState]) -> None:
         """Put messages before all others, in their order, whatever the bounds say."""
         self._queue.extendleft(reversed(deliveries))
+        for delivery in deliveries:
+            self._track(delivery)
         self._length += len(deliveries)
         self.size += sum(len(delivery.payload) for delivery in deliveries)
 
@@ -93,31 +113,37 @@ class Outbox:
         return delivery
 
     def _remove(self, delivery: DeliveryState) -> None:
+        """Account for a message that is not in the queue any more, or done and passed over."""
+        self._untrack(delivery)
         self._length -= 1
         self.size -= len(delivery.payload)
+        if len(self._queue) > 2 * self._length + _SLACK:
+            self._queue = deque(d for d in self._queue if not d.done)
         while self._parked and self._has_room(next(iter(self._parked.values()))):
             self._append(self._parked.popitem(last=False)[1])
 
     def withdraw(self, delivery: DeliveryState) -> bool:
         """Forget a message whose caller does not wait any more, if it is only parked."""
-        return self._parked.pop(id(delivery), None) is not None
+        if self._parked.pop(id(delivery), None) is None:
+            return False
+        self._untrack(delivery)
+        return True
 
     @property
     def next_expiry(self) -> float | None:
-        """When the next of the messages expires."""
-        return self._expiring[0][0] if self._expiring else None
+        """When one of the messages may expire; never too late."""
+        return self._expiries[0][0] if self._expiries else None
 
     def take_expired(self, now: float) -> list[DeliveryState]:
         """Settle the messages whose time has run out before they were sent, and return them."""
         expired = []
-        while self._expiring and self._expiring[0][0] <= now:
-            delivery = heappop(self._expiring)[2]
-            if delivery.done or delivery.awaiting is not None:  # [MQTT-4.3.3-7]
-                continue
-            delivery.settle(Fate.EXPIRED)
-            expired.append(delivery)
-            if not self.withdraw(delivery):
-                self._remove(delivery)
+        while self._expiries and self._expiries[0][0] <= now:
+            _, serial, delivery = heappop(self._expiries)
+            if self._expiring.get(id(delivery)) == serial:
+                delivery.settle(Fate.EXPIRED)
+                expired.append(delivery)
+                if not self.withdraw(delivery):
+                    self._remove(delivery)
         return expired
 
     def drop_qos_0(self) -> list[DeliveryState]:
@@ -135,6 +161,7 @@ class Outbox:
         everything += self._parked.values()
         self._queue.clear()
         self._parked.clear()
+        self._expiries.clear()
         self._expiring.clear()
         self._length = self.size = 0
         return everything

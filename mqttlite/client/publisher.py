@@ -11,6 +11,7 @@ from mqttlite.client.options import ClientOptions
 from mqttlite.client.outbox import Outbox
 from mqttlite.enums import Fate, PacketType
 from mqttlite.errors import MqttError, UsageError
+from mqttlite.message import Properties
 from mqttlite.packets.properties import encode_properties
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
 from mqttlite.topics import encode_topic
@@ -37,6 +38,8 @@ class Publisher:
 
     def publish(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
         """Send a message, or queue it until it can be sent. This is the hot path of publishing."""
+        if delivery.properties:
+            _prepare(delivery, delivery.properties, now)
         connection = self.connection
         if (
             connection is not None
@@ -57,12 +60,9 @@ class Publisher:
             connection.check_publish(delivery)
         else:
             encode_topic(delivery.topic)
-            encode_properties(delivery.properties, PacketType.PUBLISH)
             if not delivery.qos and not self._queue_qos_0:
                 delivery.settle(Fate.DROPPED)
                 return
-        if delivery.properties and "message_expiry_interval" in delivery.properties:
-            delivery.expires_at = now + delivery.properties["message_expiry_interval"]
         for dropped in self.outbox.add(delivery, can_wait=can_wait):
             self._settle(dropped, Fate.DROPPED)
         if connection is not None:
@@ -84,8 +84,11 @@ class Publisher:
         self, delivery: DeliveryState, connection: ClientConnection, now: float
     ) -> None:
         if delivery.expires_at is not None and delivery.properties is not None:
+            if now >= delivery.expires_at:
+                self._settle(delivery, Fate.EXPIRED)
+                return
             # What is left of its life (section 3.3.2.3.3).
-            left = max(1, ceil(delivery.expires_at - now))
+            left = ceil(delivery.expires_at - now)
             delivery.properties = delivery.properties.copy()
             delivery.properties["message_expiry_interval"] = left
         try:
@@ -157,3 +160,13 @@ class Publisher:
         for delivery in deliveries:
             if delivery.waiters:
                 self._notify(delivery)
+
+
+def _prepare(delivery: DeliveryState, properties: Properties, now: float) -> None:
+    """Check the properties of a message, and note when it expires."""
+    for name in ("topic_alias", "subscription_identifiers"):  # [MQTT-3.3.4-6]
+        if name in properties:
+            raise UsageError(f"{name} is not for the publisher to set")
+    encode_properties(properties, PacketType.PUBLISH)
+    if "message_expiry_interval" in properties:
+        delivery.expires_at = now + properties["message_expiry_interval"]

@@ -23,6 +23,18 @@ Finish = Callable[[Operation[Any], Any, Exception | None], None]
 """Finishes an operation with a value or an error."""
 
 
+class Unsubscribing(Operation[dict[str, int]]):
+    """Filters that are being unsubscribed from, by one UNSUBSCRIBE or by several."""
+
+    __slots__ = ("codes", "missing", "reason_string")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes: dict[str, int] = {}
+        self.missing = 0  # answers that are still to come
+        self.reason_string: str | None = None
+
+
 class Subscriber:
     """Sends SUBSCRIBE and UNSUBSCRIBE, and matches the answers to who asked.
 
@@ -36,7 +48,7 @@ class Subscriber:
         self._connection: ClientConnection | None = None
         # What was asked on this connection and not answered yet, by packet identifier.
         self._asked: dict[int, list[FilterState]] = {}
-        self._unsubscribing: dict[int, tuple[list[str], Operation[dict[str, int]]]] = {}
+        self._unsubscribing: dict[int, tuple[list[str], Unsubscribing]] = {}
         # What a session still has, though nobody wants it: given back when it is resumed.
         self._left_behind: dict[str, None] = {}
 
@@ -63,19 +75,30 @@ class Subscriber:
 
     def unsubscribe_filters(self, topic_filters: list[str]) -> Operation[dict[str, int]]:
         """Send UNSUBSCRIBE for these filters, whatever the program has of them."""
-        operation: Operation[dict[str, int]] = Operation()
-        if topic_filters and self._connection is not None:
-            packet_id = self._connection.unsubscribe(topic_filters)
-            self._unsubscribing[packet_id] = (topic_filters, operation)
-        else:
+        operation = Unsubscribing()
+        connection = self._connection
+        if connection is None:
             self._left_behind.update(dict.fromkeys(topic_filters))
+        else:
+            self._unsubscribe(connection, topic_filters, operation)
+        if not operation.missing:
             self._finish(operation, {}, None)
         return operation
+
+    def _unsubscribe(
+        self, connection: ClientConnection, topic_filters: list[str], operation: Unsubscribing
+    ) -> None:
+        def send(batch: list[str]) -> None:
+            self._unsubscribing[connection.unsubscribe(batch)] = (batch, operation)
+            operation.missing += 1
+
+        # A filter that is too large for this server cannot be there.
+        _send_in_batches(send, topic_filters)
 
     # --- connections come and go
 
     def connected(
-        self, connection: ClientConnection, *, session_present: bool
+        self, connection: ClientConnection, *, has_filters: bool, may_have_filters: bool
     ) -> list[SubscriptionState]:
         """Bring the server's subscriptions up to date [MQTT-3.1.2-4].
 
@@ -84,16 +107,13 @@ class Subscriber:
         self._connection = connection
         unwanted = [f for f in self._left_behind if f not in self.table.filters]
         self._left_behind.clear()
-        if session_present:
-
-            def give_back(batch: list[str]) -> None:
-                self._unsubscribing[connection.unsubscribe(batch)] = (batch, Operation())
-
-            _send_in_batches(give_back, unwanted)
+        if may_have_filters:
+            self._unsubscribe(connection, unwanted, Unsubscribing())
         filters = list(self.table.filters.values())
-        if not session_present:
+        if not has_filters:
             for state in filters:
                 state.granted = False
+                state.asked = may_have_filters and state.asked
         ending: dict[SubscriptionState, None] = {}
         for state, reason in self._ask(s for s in filters if not s.granted).items():
             for subscription in state.subscriptions:
@@ -138,6 +158,8 @@ class Subscriber:
 
             def ask(batch: list[FilterState]) -> None:
                 self._asked[_subscribe(connection, batch)] = batch
+                for state in batch:
+                    state.asked = True
 
             errors.update(_send_in_batches(ask, list(group)))
         return errors
@@ -150,7 +172,7 @@ class Subscriber:
         said = (packet.properties or {}).get("reason_string")
         for state, code in zip(self._asked.pop(packet.packet_id), packet.reason_codes, strict=True):
             failed = code >= ReasonCode.UNSPECIFIED_ERROR
-            state.granted = not failed
+            state.granted = state.asked = not failed
             for subscription in state.subscriptions:
                 codes = subscription.granted
                 codes[state.topic_filter] = code
@@ -165,24 +187,32 @@ class Subscriber:
         return list(refused)
 
     def receive_unsuback(self, packet: Unsuback) -> None:
-        """Finish the operation that waits for it."""
+        """Finish the operation that waits for it, if it was the last answer."""
         topic_filters, operation = self._unsubscribing.pop(packet.packet_id)
         # MQTT 3.x gives no reason codes.
         codes = packet.reason_codes or [0] * len(topic_filters)
-        by_filter = dict(zip(topic_filters, codes, strict=True))
+        operation.codes.update(zip(topic_filters, codes, strict=True))
+        operation.reason_string = (packet.properties or {}).get("reason_string")
+        operation.missing -= 1
+        if operation.missing:
+            return
         error = None
-        if any(code >= ReasonCode.UNSPECIFIED_ERROR for code in codes):
-            said = (packet.properties or {}).get("reason_string")
-            error = UnsubscribeError(by_filter, said)
-        self._finish(operation, by_filter, error)
+        if any(code >= ReasonCode.UNSPECIFIED_ERROR for code in operation.codes.values()):
+            error = UnsubscribeError(operation.codes, operation.reason_string)
+        self._finish(operation, operation.codes, error)
 
-    def fail(self, error: Exception) -> list[SubscriptionState]:
-        """Nothing will be answered any more: end everything; return all subscriptions."""
+    def forget_redelivered(self, connection: ClientConnection) -> None:
+        """The session goes on: drop what the server sends again."""
+        for subscription in self.table.everything():
+            subscription.forget_redelivered(connection)
+
+    def end(self, error: Exception) -> list[SubscriptionState]:
+        """Nothing will come any more: end everything; return all subscriptions."""
         self.disconnected()
-        table = self.table
-        everything = [*table.subscriptions, *([table.unmatched] if table.unmatched else [])]
+        everything = self.table.everything()
         for subscription in everything:
-            table.remove(subscription)
+            subscription.discard_unacknowledged()
+            self.table.remove(subscription)
             subscription.end(error)
             self._finish(subscription.subscribed, None, error)
         return everything

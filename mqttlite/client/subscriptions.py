@@ -29,8 +29,9 @@ _log = logging.getLogger("mqttlite.client")
 class SubscriptionState:
     """One subscription of the program: some filters, and a buffer of what they brought.
 
-    Only QoS 0 messages are ever dropped from a full buffer, ``dropped`` counts them: those of
-    QoS 1 and 2 are held back by the server, which waits for their acknowledgement.
+    Only messages of QoS 0 are dropped from a full buffer, ``dropped`` counts them: those of QoS
+    1 and 2 are held back by the server, which waits for their acknowledgement. (Once the server
+    has lost the session, it does so no longer for those that came before.)
     Lives as long as the program keeps it, over any number of connections.
     """
 
@@ -125,7 +126,8 @@ class SubscriptionState:
                 _abandon(message)
 
     def discard_unacknowledged(self) -> None:
-        """Drop what the server will deliver again."""
+        """Drop what the server will deliver again, in the next connection of its session."""
+        self.finish_taken(processed=False)
         for message in self.buffer:
             _abandon(message)
         self.buffer = deque(message for message in self.buffer if not message.qos)
@@ -167,13 +169,12 @@ def _is_expendable(message: Message) -> bool:
 class Share:
     """One subscription's part in the receipt of a message that several subscriptions got."""
 
-    __slots__ = ("_done", "_parts", "receipt")
+    __slots__ = ("_done", "_missing", "receipt")
 
-    def __init__(self, receipt: Receipt, parts: list[Share]) -> None:
+    def __init__(self, receipt: Receipt, missing: list[int]) -> None:
         self.receipt = receipt
-        self._parts = parts  # those that are not done yet, one list for all
+        self._missing = missing  # one list for all parts, with the number of those not done
         self._done = False
-        parts.append(self)
 
     @property
     def qos(self) -> int:
@@ -201,25 +202,27 @@ class Share:
         """This subscription is done with the message."""
         if not self._done:
             self._done = True
-            self._parts.remove(self)
-            if not self._parts:
+            self._missing[0] -= 1
+            if not self._missing[0]:
                 self.receipt.accept()
 
     def abandon(self) -> None:
         """This subscription will never be done: nobody acknowledges the message."""
-        self._done = True
-        self.receipt.abandon()
+        if not self._done:
+            self._done = True
+            self.receipt.abandon()
 
 
 class FilterState:
     """One topic filter, as the server knows it, or is to know it."""
 
-    __slots__ = ("granted", "options", "subscriptions", "topic_filter", "user_properties")
+    __slots__ = ("asked", "granted", "options", "subscriptions", "topic_filter", "user_properties")
 
     def __init__(self, topic_filter: str) -> None:
         self.topic_filter = topic_filter
         self.subscriptions: list[SubscriptionState] = []
         self.granted = False  # the server has said so, in the session that it has now
+        self.asked = False  # the server may have it: SUBSCRIBE was sent, and not refused
         self.options = SubscriptionOptions()
         self.user_properties: tuple[tuple[str, str], ...] = ()
 
@@ -249,8 +252,12 @@ class SubscriptionTable:
             self._tree.add(topic_filter, subscription)
         self.routes.clear()
 
+    def everything(self) -> list[SubscriptionState]:
+        """All subscriptions, with the one that takes what no other one matches."""
+        return [*self.subscriptions, *([self.unmatched] if self.unmatched else [])]
+
     def remove(self, subscription: SubscriptionState) -> list[str]:
-        """The subscription gets nothing more; return the filters that nobody uses now."""
+        """The subscription gets nothing more; return the filters to unsubscribe from."""
         if subscription is self.unmatched:
             self.unmatched = None
             self.routes.clear()
@@ -264,7 +271,8 @@ class SubscriptionTable:
             self._tree.remove(topic_filter, subscription)
             if not state.subscriptions:
                 del self.filters[topic_filter]
-                unused.append(topic_filter)
+                if state.asked:
+                    unused.append(topic_filter)
         self.routes.clear()
         return unused
 
@@ -327,7 +335,7 @@ def share_out(message: Message, count: int) -> list[Message]:
     receipt = _receipt(message)
     if not isinstance(receipt, Receipt):
         return [message] * count
-    parts: list[Share] = []
+    missing = [count]
     copies = []
     for _ in range(count):
         copy = Message(
@@ -339,6 +347,6 @@ def share_out(message: Message, count: int) -> list[Message]:
             message.packet_id,
             message.properties,
         )
-        copy._receipt = Share(receipt, parts)  # noqa: SLF001
+        copy._receipt = Share(receipt, missing)  # noqa: SLF001
         copies.append(copy)
     return copies

@@ -17,8 +17,9 @@ class TlsLayer:
 
     ``receive()`` takes what came from the network and returns what it means; ``send()`` takes
     what is to be sent; ``data_to_send()`` returns what the network is to get, after each of
-    them. The handshake goes on by itself; until ``is_open`` nothing may be sent. Raises
-    ``ssl.SSLError`` for what the server does wrong; the alert for it is in ``data_to_send()``.
+    them. The handshake goes on by itself; until ``is_open`` nothing may be sent. What the server
+    does wrong raises ``ssl.SSLError`` during the handshake; later it is in ``error``, after what
+    came before it has been returned. The alert for it is in ``data_to_send()``.
     """
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str | None) -> None:
@@ -28,6 +29,7 @@ class TlsLayer:
             self._incoming, self._outgoing, server_hostname=server_hostname
         )
         self.is_open = False
+        self.error: ssl.SSLError | None = None
         self._handshake()
 
     def _handshake(self) -> None:
@@ -48,10 +50,10 @@ class TlsLayer:
         try:
             while part := self._object.read(_READ_SIZE):
                 parts.append(part)
-        except ssl.SSLWantReadError:
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):  # no more now, or never
             pass
-        except ssl.SSLZeroReturnError:  # the server has said goodbye: the end follows
-            pass
+        except ssl.SSLError as error:
+            self.error = error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def send(self, data: bytes | memoryview) -> None:

@@ -21,15 +21,16 @@ from mqttlite.packets import (
     Unsuback,
     encode,
 )
-from mqttlite.protocol.connection import V5, Connection, ConnectionState
+from mqttlite.protocol.connection import SMALLEST_PACKET_SIZE, V5, Connection, ConnectionState
 from mqttlite.protocol.session import Session
 from mqttlite.topics import has_wildcard, is_shared
 
 PING_TIMEOUT: Final = 10.0
 """Seconds in which PINGRESP, or anything else, has to come after PINGREQ."""
 
-SMALLEST_PACKET_SIZE: Final = 8
-"""Bytes of the longest packet that the protocol needs, without any properties."""
+KERNEL_BACKLOG: Final = 128 * 1024
+"""Bytes that a shell lets the system hold unsent, where the system can be told so. On a slow
+network megabytes could stand there, behind which the answer to a PINGREQ would come too late."""
 
 # The PINGREQ has to arrive before the keep alive ends, not to leave just then.
 _PING_MARGIN: Final = 0.9
@@ -68,6 +69,11 @@ class ClientConnection(Connection):
         self.connack: Connack | None = None
         self.keep_alive = connect.keep_alive
         self._connect = connect
+        self.redelivers = (
+            properties.get("session_expiry_interval", 0) > 0
+            if connect.version == V5
+            else not connect.clean_start
+        )
         self._ping_timeout = ping_timeout
         # When PINGREQ was queued, and then when it left; None while no answer is awaited.
         self._ping_time: float | None = None
@@ -106,6 +112,8 @@ class ClientConnection(Connection):
         self.peer_maximum_qos = properties.get("maximum_qos", 2)
         self.peer_retain_available = bool(properties.get("retain_available", 1))
         self.keep_alive = properties.get("server_keep_alive", self.keep_alive)  # [MQTT-3.1.2-21]
+        if properties.get("session_expiry_interval") == 0:  # the server keeps no sessions
+            self.redelivers = False
         self.state = ConnectionState.OPEN
         self.received.append(packet)
 

@@ -16,8 +16,9 @@ UNSUBSCRIBE and the acknowledgements that are due do not.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from mqttlite.enums import ClosedBy, PacketType, ProtocolVersion, ReasonCode, describe_reason
 from mqttlite.errors import (
@@ -26,9 +27,12 @@ from mqttlite.errors import (
     NotSupported,
     PacketTooLarge,
     ProtocolError,
+    UsageError,
 )
 from mqttlite.limits import MAXIMUM_PACKET_ID, MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
 from mqttlite.packets import (
+    Auth,
+    Connack,
     Disconnect,
     Message,
     Packet,
@@ -46,6 +50,8 @@ from mqttlite.packets import (
 )
 from mqttlite.packets.encode import encode_publish_header
 from mqttlite.packets.properties import encode_properties
+from mqttlite.packets.reasons import REASON_CODES
+from mqttlite.packets.types import Acknowledgement
 from mqttlite.protocol.session import Outgoing, Receipt, ReceiptState, Session
 from mqttlite.topics import encode_topic
 
@@ -61,6 +67,17 @@ _WRITE_SIZE: Final = 64 * 1024
 
 _JOINED_PAYLOAD: Final = 8 * 1024
 """Payloads from this size on are not copied behind their header."""
+
+
+_KEPT_FREE: Final = 16
+"""Packet identifiers that publishing leaves alone."""
+
+SMALLEST_PACKET_SIZE: Final = 9
+"""Bytes of the longest packet that the protocol cannot do without: DISCONNECT with an expiry."""
+
+_MOST_ABANDONED: Final = 8
+"""Messages that may be left to be delivered again before the connection is made anew: a server
+sends no more once a window of them is unacknowledged, and that of many is as small as 20."""
 
 
 class ConnectionState(Enum):
@@ -111,6 +128,9 @@ class Connection:
         # SUBSCRIBE and UNSUBSCRIBE: the answer's type, and the number of filters.
         self._requests: dict[int, tuple[type[Suback | Unsuback], int]] = {}
         self._unacknowledged: deque[Receipt] = deque()  # in order of arrival
+        self.redelivers = True
+        """Whether the peer keeps unacknowledged messages for the next connection."""
+        self._abandoned = 0
         self._incoming_in_flight = 0  # counts against receive_maximum
         self._aliases: dict[int, str] = {}
         self._last_received = 0.0
@@ -211,7 +231,16 @@ class Connection:
             self.received.append(message)
             return
         known = self.session.incoming.get(message.packet_id) if message.qos == 2 else None
-        if known is not None and known.state is not ReceiptState.ABANDONED:
+        if (
+            known is not None
+            and known.state is not ReceiptState.ABANDONED
+            and not (
+                # MQTT 3.1 does not say that the session is a new one: this tells a new message.
+                self.version == ProtocolVersion.MQTT_3_1
+                and not message.dup
+                and known.connection is not self
+            )
+        ):
             self._receive_again(known)
             return
         self._count_incoming()
@@ -266,11 +295,23 @@ class Connection:
         """The application will never process a message: let the peer deliver it again, later.
 
         It stays unacknowledged for as long as this connection lasts, and does not hold back
-        the acknowledgements of those that came after it.
+        the acknowledgements of those that came after it; it is simply acknowledged if the peer
+        would not deliver it again. When there are some of them the connection is closed, for
+        the peer sends the more slowly the more it waits for.
         """
-        if receipt.state is ReceiptState.WAITING:
+        if not self.redelivers:
+            self.acknowledge(receipt)
+        elif receipt.state is ReceiptState.WAITING:
             receipt.state = ReceiptState.ABANDONED
             self._send_acknowledgements()
+            self._abandoned += 1
+            if self._abandoned >= min(_MOST_ABANDONED, self.receive_maximum):
+                self.disconnect(
+                    cause=ConnectionClosed(
+                        "connecting anew, to get the messages again that were not processed",
+                        by=ClosedBy.CLIENT,
+                    )
+                )
 
     def _send_acknowledgements(self) -> None:
         """Answer the messages that are done, in the order in which they came.
@@ -290,9 +331,10 @@ class Connection:
                 self._write(b"\x50\x02" + receipt.packet_id.to_bytes(2))
 
     def _receive_pubrel(self, packet: Pubrel) -> None:
-        receipt = self.session.incoming.pop(packet.packet_id, None)
+        receipt = self.session.incoming.get(packet.packet_id)
         if receipt is not None and receipt.state is ReceiptState.WAITING:
             raise ProtocolError("PUBREL for a message that got no PUBREC yet")
+        self.session.incoming.pop(packet.packet_id, None)
         if receipt is not None and receipt.connection is self:
             self._incoming_in_flight -= 1
         # [MQTT-4.3.3-11]; an unknown identifier is no error (section 4.3.3, note).
@@ -323,7 +365,8 @@ class Connection:
         del self.session.outgoing[packet.packet_id]
         self._in_flight -= 1
         outgoing.awaiting = None
-        outgoing.reason_code = packet.reason_code
+        # PUBCOMP cannot refuse: an unknown identifier means that it was released before.
+        outgoing.reason_code = 0 if awaited is PacketType.PUBCOMP else packet.reason_code
         outgoing.response = packet.properties
         self.completed.append(outgoing)
         if self._to_resend:
@@ -336,7 +379,8 @@ class Connection:
         """How many more messages of QoS 1 and 2 may be published now [MQTT-3.3.4-7]."""
         if self.state is not ConnectionState.OPEN or self._to_resend:
             return 0
-        identifiers = MAXIMUM_PACKET_ID - len(self._requests)
+        # Some identifiers are left for SUBSCRIBE and UNSUBSCRIBE.
+        identifiers = MAXIMUM_PACKET_ID - max(len(self._requests), _KEPT_FREE)
         return min(self.peer_receive_maximum, identifiers) - self._in_flight
 
     def publish(self, outgoing: Outgoing) -> None:
@@ -413,11 +457,13 @@ class Connection:
             if outgoing.awaiting is PacketType.PUBCOMP:
                 self.send(Pubrel(outgoing.packet_id))
                 continue
-            properties = b""
-            if self.version == V5:
-                properties = encode_properties(outgoing.properties, PacketType.PUBLISH)
+            try:
+                topic, properties = self.check_publish(outgoing)
+            except UsageError as error:
+                self._give_up(outgoing, error)
+                continue
             header = encode_publish_header(
-                encode_topic(outgoing.topic),
+                topic,
                 len(outgoing.payload),
                 outgoing.qos,
                 outgoing.retain,
@@ -425,18 +471,16 @@ class Connection:
                 outgoing.packet_id,
                 properties,
             )
-            if len(header) + len(outgoing.payload) > self.peer_maximum_packet_size:
-                self._give_up(outgoing)
-                continue
             self._write(header)
             self._write(outgoing.payload)
 
-    def _give_up(self, outgoing: Outgoing) -> None:
-        """The peer takes smaller packets than it did when the message was first sent."""
+    def _give_up(self, outgoing: Outgoing, error: UsageError) -> None:
+        """The peer does not take any more what it took when the message was first sent."""
         del self.session.outgoing[outgoing.packet_id]
         self._in_flight -= 1
         outgoing.awaiting = None
-        outgoing.reason_code = ReasonCode.PACKET_TOO_LARGE
+        outgoing.reason_code = ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR
+        outgoing.response = {"reason_string": str(error)}
         self.completed.append(outgoing)
 
     def subscribe(
@@ -488,11 +532,12 @@ class Connection:
         self._write(data)
 
     def _encode_smaller(self, packet: Packet, data: bytes) -> bytes:
-        properties = getattr(packet, "properties", None) or {}
-        for name in ("reason_string", "user_properties"):
-            if name in properties:
-                del properties[name]
-                data = encode(packet, self.version)
+        if isinstance(packet, (Acknowledgement, Connack, Suback, Unsuback, Disconnect, Auth)):
+            for left_out in (("reason_string",), ("reason_string", "user_properties")):
+                kept = (packet.properties or {}).items()
+                properties = {name: value for name, value in kept if name not in left_out}
+                smaller = replace(packet, properties=cast("Properties", properties))
+                data = encode(smaller, self.version)
                 if len(data) <= self.peer_maximum_packet_size:
                     return data
         raise PacketTooLarge(
@@ -564,7 +609,9 @@ class Connection:
         """The peer broke the protocol: tell it so and close (section 4.13)."""
         if self.version == V5:
             code = error.reason_code
-            self.disconnect(ReasonCode.PROTOCOL_ERROR if code is None else code, cause=error)
+            if code not in REASON_CODES[PacketType.DISCONNECT]:
+                code = ReasonCode.PROTOCOL_ERROR
+            self.disconnect(code, cause=error)
         else:
             # A DISCONNECT of MQTT 3.x has no reason code: it would say that all is well, and
             # take back the will.

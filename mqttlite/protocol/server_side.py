@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mqttlite.enums import ClosedBy, ReasonCode
-from mqttlite.errors import KeepAliveTimeout, ProtocolError, UsageError
+from mqttlite.errors import KeepAliveTimeout, PacketTooLarge, ProtocolError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
 from mqttlite.message import Properties
 from mqttlite.packets import (
@@ -17,11 +17,15 @@ from mqttlite.packets import (
     Subscribe,
     Unsubscribe,
 )
-from mqttlite.protocol.connection import V5, Connection, ConnectionState
+from mqttlite.packets.reasons import RETURN_CODES
+from mqttlite.protocol.connection import SMALLEST_PACKET_SIZE, V5, Connection, ConnectionState
 from mqttlite.protocol.session import Session
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds in which CONNECT has to come."""
+
+_MOST_EARLY: Final = 1000
+"""Packets that a client may send behind CONNECT, without waiting for CONNACK."""
 
 _GRACE: Final = 1.5  # a client may be silent for one and a half keep alives (section 3.1.2.10)
 
@@ -51,31 +55,44 @@ class ServerConnection(Connection):
             topic_alias_maximum=topic_alias_maximum,
         )
         self.connect: Connect | None = None
-        self._last_received = now
+        self._opened_at = self._last_received = now
         self._early: list[Packet] = []
 
     def _receive_handshake(self, packet: Packet) -> None:
         if self.connect is not None:  # sent without waiting for CONNACK, as a client may
+            if len(self._early) >= _MOST_EARLY:
+                raise ProtocolError("too many packets came before CONNACK")
             self._early.append(packet)
             return
         if not isinstance(packet, Connect):  # the reader lets nothing else through
             raise ProtocolError("the first packet must be CONNECT")
         self.version = packet.version
+        if self.version != V5:  # it cannot know of a limit
+            self.receive_maximum = MAXIMUM_TWO_BYTE_INTEGER
         self.connect = packet
         properties = packet.properties or {}
         self.peer_receive_maximum = properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER)
         self.peer_maximum_packet_size = properties.get("maximum_packet_size", MAXIMUM_PACKET_SIZE)
+        if self.peer_maximum_packet_size < SMALLEST_PACKET_SIZE:
+            raise ProtocolError(
+                f"no server can work with a maximum packet size of {self.peer_maximum_packet_size}"
+            )
         self.received.append(packet)
 
     def accept(
         self, session: Session, *, session_present: bool, properties: Properties | None = None
     ) -> None:
         """Answer CONNECT with success and go on with this session."""
+        if self.state is not ConnectionState.CONNECTING:
+            return
         self.session = session
+        connack = Connack(session_present, properties=properties if self.version == V5 else None)
+        try:
+            self.send(connack)
+        except PacketTooLarge as error:
+            self._fail(ProtocolError(str(error)))
+            return
         self.state = ConnectionState.OPEN
-        self.send(
-            Connack(session_present, ReasonCode.SUCCESS, properties if self.version == V5 else None)
-        )
         early, self._early = self._early, []
         try:
             for packet in early:
@@ -85,9 +102,11 @@ class ServerConnection(Connection):
 
     def refuse(self, reason_code: int, properties: Properties | None = None) -> None:
         """Answer CONNECT with a reason code of 0x80 or above, and close."""
-        try:
-            self.send(Connack(False, reason_code, properties if self.version == V5 else None))
-        except UsageError:  # MQTT 3.x has five return codes only
+        if self.version == V5:
+            self.send(Connack(False, reason_code, properties))
+        elif reason_code in RETURN_CODES:
+            self.send(Connack(False, reason_code))
+        else:  # MQTT 3.x has five return codes only
             self.send(Connack(False, ReasonCode.SERVER_UNAVAILABLE))
         self.close_cause = ProtocolError("the connection was refused", ReasonCode(reason_code))
         self.state = ConnectionState.CLOSING
@@ -113,7 +132,7 @@ class ServerConnection(Connection):
     def next_deadline(self) -> float | None:
         """When the client has been silent for too long."""
         if self.state is ConnectionState.CONNECTING:
-            return self._last_received + CONNECT_TIMEOUT
+            return self._opened_at + CONNECT_TIMEOUT
         if self.connect is None or not self.connect.keep_alive:
             return None
         if self.state is not ConnectionState.OPEN:

@@ -69,10 +69,11 @@ class Client(ClientBase):
             driver.start()
         try:
             driver.wait(operation, None)
-        finally:
+        except BaseException:
             with driver as core:
-                if not operation.done:
-                    core.cancel_connect(monotonic())
+                core.cancel_connect(monotonic())
+            raise
+        finally:
             if not self.is_connected:
                 driver.join(_GRACE)
         return operation.result()

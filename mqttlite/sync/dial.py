@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from mqttlite.endpoint import Endpoint
 from mqttlite.layers.tls import TlsLayer, make_context
 from mqttlite.options import TLS
+from mqttlite.protocol.client_side import KERNEL_BACKLOG
 
 _HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds until the next address of a server is tried beside the one before (RFC 8305)."""
@@ -43,6 +44,8 @@ def dial(
     try:
         if endpoint.scheme != "unix":
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
         if context is None:
             return connection, None
         layer = TlsLayer(context, tls.server_hostname or endpoint.host)

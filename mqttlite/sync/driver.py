@@ -11,7 +11,6 @@ import logging
 import os
 import selectors
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -295,13 +294,12 @@ class Driver:
         self._asleep = False
         core = self.core
         now = monotonic()
-        try:
-            for chunk in chunks:
-                data = chunk if self._tls is None else self._tls.receive(chunk)
-                if data:
-                    core.receive(data, now)
-        except ssl.SSLError as error:
-            closed = error
+        for chunk in chunks:
+            data = chunk if self._tls is None else self._tls.receive(chunk)
+            if data:
+                core.receive(data, now)
+        if self._tls is not None and self._tls.error is not None:
+            closed = self._tls.error
         if closed is not None and self._socket is not None:
             self._close_socket()
             core.transport_closed(now, None if closed is _EOF else closed)

@@ -74,15 +74,16 @@ class Subscription:
         client = self._client
         if client.is_idle:  # declared before connect()
             return self
+        operation = self._state.subscribed
         try:
-            client.driver.wait(self._state.subscribed, self._timeout)
+            client.driver.wait(operation, self._timeout)
         except TimeoutError:
             client.end_subscription(self)
             raise TimeoutError("the server did not answer SUBSCRIBE in time") from None
         except BaseException:
             client.end_subscription(self)
             raise
-        self._state.subscribed.result()
+        operation.result()
         return self
 
     def __enter__(self) -> Self:

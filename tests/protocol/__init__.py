@@ -1,0 +1,1 @@
+"""One file a behaviour: ClientCore against a server, over a simulated link and clock."""

@@ -1,0 +1,1 @@
+"""The client core: what lives over many connections."""
