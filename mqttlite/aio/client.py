@@ -19,7 +19,7 @@ from mqttlite.client import ClientCore, Event, Operation, SubscriptionState, mak
 from mqttlite.client.base import ClientBase
 from mqttlite.client.events import Connected
 from mqttlite.client.options import ClientOptions
-from mqttlite.client.subscriptions import AckMode, WhenBufferFull
+from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import OperationError
 from mqttlite.message import (
@@ -210,6 +210,7 @@ class AsyncClient(ClientBase):
         Raises UsageError for arguments that cannot work, NotSupported for what the server or
         its protocol version cannot do; awaiting raises SubscribeError if it refuses a filter.
         """
+        check_handler(handler)
         state = make_subscription(
             topic_filters,
             qos=qos,
@@ -238,6 +239,7 @@ class AsyncClient(ClientBase):
 
         Without it they are acknowledged, counted in ``unmatched_messages``, and dropped.
         """
+        check_handler(handler)
         state = SubscriptionState(
             (),
             SubscriptionOptions(qos=2),

@@ -40,6 +40,9 @@ class ClientBase:
         tls: How TLS is done: a ``TLS``, an ``ssl.SSLContext``, or True for the defaults.
         receive_maximum: How many messages of QoS 1 and 2 the server may send before the first
             of them is acknowledged (section 3.1.2.11.3).
+        maximum_in_flight: How many messages of QoS 1 and 2 may be sent before the first of them is
+            acknowledged. None: the server's Receive Maximum (section 3.2.2.3.3), and 20 in
+            MQTT 3.x, where the server cannot say.
         maximum_packet_size: Bytes of the largest packet that is accepted (section 3.1.2.11.4).
             None: what MQTT allows, 256 MiB.
         topic_alias_maximum: How many topic aliases the server may use (section 3.1.2.11.5).
@@ -76,6 +79,7 @@ class ClientBase:
         will: Will | None = None,
         tls: TLS | Any = None,
         receive_maximum: int = 1000,
+        maximum_in_flight: int | None = None,
         maximum_packet_size: int | None = None,
         topic_alias_maximum: int = 0,
         user_properties: Sequence[tuple[str, str]] = (),
@@ -88,6 +92,11 @@ class ClientBase:
         on_disconnect: Callable[[Disconnected], object] | None = None,
         on_error: Callable[[Exception, Message], object] | None = None,
     ) -> None:
+        for callback in (on_connect, on_disconnect, on_error):
+            if callback is not None and not callable(callback):
+                raise UsageError(
+                    f"on_connect, on_disconnect and on_error are functions, not {callback!r}"
+                )
         if will is not None and not isinstance(will, Will):
             raise UsageError(f"will must be a Will, not {type(will).__name__}")
         options = ClientOptions(
@@ -103,6 +112,7 @@ class ClientBase:
             will=will,
             tls=_tls(tls),
             receive_maximum=receive_maximum,
+            maximum_in_flight=maximum_in_flight,
             maximum_packet_size=maximum_packet_size,
             topic_alias_maximum=topic_alias_maximum,
             user_properties=user_properties,

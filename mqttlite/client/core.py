@@ -35,7 +35,12 @@ from mqttlite.client.options import VERSIONS, ClientOptions
 from mqttlite.client.publisher import Publisher
 from mqttlite.client.requests import ReplyInbox
 from mqttlite.client.subscriber import Subscriber
-from mqttlite.client.subscriptions import SubscriptionState, accept, share_out
+from mqttlite.client.subscriptions import (
+    SubscriptionState,
+    accept,
+    check_filters,
+    share_out,
+)
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ClosedBy, ProtocolVersion, ReasonCode
 from mqttlite.errors import (
@@ -52,7 +57,6 @@ from mqttlite.options import Reconnect
 from mqttlite.packets import Connack, Packet, Suback, Unsuback
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
 from mqttlite.protocol.session import Answerable
-from mqttlite.topics import encode_filter
 
 _LINGER: Final = 2.0
 """Seconds to wait, after DISCONNECT, for the server to close the connection."""
@@ -227,7 +231,11 @@ class ClientCore:
             self._endpoint, self._version, self._assigned_id, first=self._first
         )
         self._connection = ClientConnection(
-            self.session, packet, now, maximum_packet_size=self.options.packet_size_limit
+            self.session,
+            packet,
+            now,
+            maximum_packet_size=self.options.packet_size_limit,
+            maximum_in_flight=self.options.in_flight_limit(self._version),
         )
         self.state = ClientState.CONNECTING
 
@@ -559,11 +567,7 @@ class ClientCore:
 
     def unsubscribe_filters(self, topic_filters: str | Sequence[str]) -> Operation[dict[str, int]]:
         """Unsubscribe from filters that a resumed session has, and end who uses them here."""
-        filters = [topic_filters] if isinstance(topic_filters, str) else list(topic_filters)
-        if not filters:
-            raise UsageError("give at least one topic filter")
-        for topic_filter in filters:
-            encode_filter(topic_filter)
+        filters = check_filters(topic_filters)
         self.check_open()
         also: list[str] = []
         for subscription in list(self._subscriber.table.subscriptions):

@@ -23,6 +23,10 @@ VERSIONS: dict[str, ProtocolVersion] = {
     "3.1": ProtocolVersion.MQTT_3_1,
 }
 
+_IN_FLIGHT_3 = 20
+"""Messages in flight to a server of MQTT 3.x, which cannot say how many it takes: Mosquitto 2.0
+acknowledges QoS 2 messages beyond its limit, 20 by default, and loses them."""
+
 SESSION_GRACE = 300
 """Seconds for which the server is asked to keep the session of a client that asked for nothing,
 so that a reconnection finds it; such a session is ended by ``close()``."""
@@ -44,6 +48,7 @@ class ClientOptions:
     will: Will | None = None
     tls: TLS = field(default_factory=TLS)
     receive_maximum: int = 1000
+    maximum_in_flight: int | None = None
     maximum_packet_size: int | None = None
     topic_alias_maximum: int = 0
     user_properties: Sequence[tuple[str, str]] = ()
@@ -64,6 +69,8 @@ class ClientOptions:
         _check_integer("keep_alive", self.keep_alive, 0, MAXIMUM_TWO_BYTE_INTEGER)
         _check_integer("receive_maximum", self.receive_maximum, 1, MAXIMUM_TWO_BYTE_INTEGER)
         _check_integer("topic_alias_maximum", self.topic_alias_maximum, 0, MAXIMUM_TWO_BYTE_INTEGER)
+        if self.maximum_in_flight is not None:
+            _check_integer("maximum_in_flight", self.maximum_in_flight, 1, MAXIMUM_TWO_BYTE_INTEGER)
         if self.maximum_packet_size is not None:
             _check_integer(
                 "maximum_packet_size", self.maximum_packet_size, 16, MAXIMUM_FOUR_BYTE_INTEGER
@@ -77,8 +84,10 @@ class ClientOptions:
             )
         _check_integer("outbox_messages", self.outbox_messages, 1, None)
         _check_integer("outbox_bytes", self.outbox_bytes, 1, None)
-        if not self.connect_timeout > 0:
+        if not isinstance(self.connect_timeout, (int, float)) or not self.connect_timeout > 0:
             raise UsageError(f"connect_timeout must be positive, not {self.connect_timeout!r}")
+        if self.reconnect is not None and not isinstance(self.reconnect, Reconnect):
+            raise UsageError(f"reconnect must be a bool or a Reconnect, not {self.reconnect!r}")
         if self.when_full not in ("wait", "raise", "drop_oldest", "drop_newest"):
             raise UsageError(
                 f'when_full must be "wait", "raise", "drop_oldest" or "drop_newest", '
@@ -147,6 +156,12 @@ class ClientOptions:
         if self.user_properties:
             packet.properties["user_properties"] = list(self.user_properties)
         return packet
+
+    def in_flight_limit(self, version: ProtocolVersion) -> int:
+        """How many messages of QoS 1 and 2 may be unacknowledged, whatever the server says."""
+        if self.maximum_in_flight is not None:
+            return self.maximum_in_flight
+        return MAXIMUM_TWO_BYTE_INTEGER if version == ProtocolVersion.MQTT_5_0 else _IN_FLIGHT_3
 
     @property
     def packet_size_limit(self) -> int:

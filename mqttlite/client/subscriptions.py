@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 from mqttlite.client.operations import Operation
@@ -287,6 +287,25 @@ class SubscriptionTable:
         return targets
 
 
+def check_filters(topic_filters: str | Sequence[str]) -> list[str]:
+    """Return one filter or several as a list. Raises UsageError or InvalidTopic."""
+    if not isinstance(topic_filters, (str, Iterable)):
+        kind = type(topic_filters).__name__
+        raise UsageError(f"topic filters are given as a str, or several in a list, not {kind}")
+    filters = [topic_filters] if isinstance(topic_filters, str) else list(topic_filters)
+    if not filters:
+        raise UsageError("give at least one topic filter")
+    for topic_filter in filters:
+        encode_filter(topic_filter)
+    return filters
+
+
+def check_handler(handler: object) -> None:
+    """Raise UsageError if a handler cannot be called."""
+    if handler is not None and not callable(handler):
+        raise UsageError(f"a handler is a function, not {type(handler).__name__}")
+
+
 def make_subscription(
     topic_filters: str | Sequence[str],
     *,
@@ -300,11 +319,8 @@ def make_subscription(
     user_properties: Sequence[tuple[str, str]] = (),
 ) -> SubscriptionState:
     """Check the arguments of ``subscribe()``. Raises UsageError or InvalidTopic."""
-    filters = [topic_filters] if isinstance(topic_filters, str) else list(topic_filters)
-    if not filters:
-        raise UsageError("give at least one topic filter")
+    filters = check_filters(topic_filters)
     for topic_filter in filters:
-        encode_filter(topic_filter)
         if no_local and is_shared(topic_filter):  # [MQTT-3.8.3-4]
             raise UsageError(f"{topic_filter!r}: no_local is not allowed on a shared subscription")
     if len(set(filters)) < len(filters):

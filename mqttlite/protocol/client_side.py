@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mqttlite.enums import ClosedBy, describe_reason
+from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectRefused, KeepAliveTimeout, NotSupported, ProtocolError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
 from mqttlite.packets import (
@@ -21,7 +21,13 @@ from mqttlite.packets import (
     Unsuback,
     encode,
 )
-from mqttlite.protocol.connection import SMALLEST_PACKET_SIZE, V5, Connection, ConnectionState
+from mqttlite.protocol.connection import (
+    SMALLEST_PACKET_SIZE,
+    V5,
+    Connection,
+    ConnectionState,
+    explain,
+)
 from mqttlite.protocol.session import Session
 from mqttlite.topics import has_wildcard, is_shared
 
@@ -51,12 +57,14 @@ class ClientConnection(Connection):
         now: float,
         *,
         maximum_packet_size: int = MAXIMUM_PACKET_SIZE,
+        maximum_in_flight: int = MAXIMUM_TWO_BYTE_INTEGER,
         ping_timeout: float = PING_TIMEOUT,
     ) -> None:
         """Begin with CONNECT, the first packet and never repeated.
 
         [MQTT-3.1.0-1] [MQTT-3.1.0-2]. ``maximum_packet_size`` holds in MQTT 3.x, too, where the
-        server is not told of it. Raises UsageError if CONNECT cannot be written.
+        server is not told of it; ``maximum_in_flight`` is a limit of one's own below the server's
+        Receive Maximum. Raises UsageError if CONNECT cannot be written.
         """
         properties = connect.properties or {}
         super().__init__(
@@ -69,6 +77,7 @@ class ClientConnection(Connection):
         self.connack: Connack | None = None
         self.keep_alive = connect.keep_alive
         self._connect = connect
+        self._maximum_in_flight = maximum_in_flight
         self.redelivers = (
             properties.get("session_expiry_interval", 0) > 0
             if connect.version == V5
@@ -91,19 +100,18 @@ class ClientConnection(Connection):
         self.connack = packet
         properties = packet.properties or {}
         if packet.reason_code:  # [MQTT-3.2.2-7]
-            said = properties.get("reason_string")
             self.lose(
                 ConnectRefused(
-                    f"the server refused the connection: {describe_reason(packet.reason_code)}"
-                    + (f", {said}" if said else ""),
+                    "the server refused the connection: " + explain(packet.reason_code, properties),
                     reason_code=packet.reason_code,
-                    reason_string=said,
+                    reason_string=properties.get("reason_string"),
                     by=ClosedBy.SERVER,
                     server_reference=properties.get("server_reference"),
                 )
             )
             return
-        self.peer_receive_maximum = properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER)
+        allowed = properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER)
+        self.peer_receive_maximum = min(allowed, self._maximum_in_flight)
         self.peer_maximum_packet_size = properties.get("maximum_packet_size", MAXIMUM_PACKET_SIZE)
         if self.peer_maximum_packet_size < SMALLEST_PACKET_SIZE:
             size = self.peer_maximum_packet_size

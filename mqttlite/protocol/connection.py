@@ -80,6 +80,16 @@ _MOST_ABANDONED: Final = 8
 sends no more once a window of them is unacknowledged, and that of many is as small as 20."""
 
 
+def explain(reason_code: int, properties: Properties) -> str:
+    """Say in words why a connection was refused or ended."""
+    words = describe_reason(reason_code)
+    if "reason_string" in properties:
+        words += f", {properties['reason_string']}"
+    if "server_reference" in properties:
+        words += f"; use {properties['server_reference']}"
+    return words
+
+
 class ConnectionState(Enum):
     """How far a connection is."""
 
@@ -207,14 +217,12 @@ class Connection:
     def _receive_disconnect(self, packet: Disconnect) -> None:
         self.received.append(packet)
         properties = packet.properties or {}
-        said = properties.get("reason_string")
         peer = self._peer
         self.lose(
             ConnectionClosed(
-                f"the {peer.value} disconnected: {describe_reason(packet.reason_code)}"
-                + (f", {said}" if said else ""),
+                f"the {peer.value} disconnected: {explain(packet.reason_code, properties)}",
                 reason_code=packet.reason_code,
-                reason_string=said,
+                reason_string=properties.get("reason_string"),
                 by=peer,
                 server_reference=properties.get("server_reference"),
             )

@@ -17,7 +17,7 @@ from mqttlite.client import ClientCore, Event, Operation, SubscriptionState, mak
 from mqttlite.client.base import ClientBase
 from mqttlite.client.events import Connected
 from mqttlite.client.options import ClientOptions
-from mqttlite.client.subscriptions import AckMode, WhenBufferFull
+from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import OperationError
 from mqttlite.message import (
@@ -214,6 +214,7 @@ class Client(ClientBase):
         Raises UsageError for arguments that cannot work, NotSupported for what the server or
         its protocol version cannot do, SubscribeError if it refuses a filter, TimeoutError.
         """
+        check_handler(handler)
         state = make_subscription(
             topic_filters,
             qos=qos,
@@ -242,6 +243,7 @@ class Client(ClientBase):
 
         Without it they are acknowledged, counted in ``unmatched_messages``, and dropped.
         """
+        check_handler(handler)
         state = SubscriptionState(
             (),
             SubscriptionOptions(qos=2),
@@ -319,7 +321,10 @@ class Client(ClientBase):
         """A handler has raised."""
         _log.error("the handler for %r raised", message.topic, exc_info=error)
         if self._on_error is not None:
-            self._on_error(error, message)
+            try:
+                self._on_error(error, message)
+            except Exception:
+                _log.exception("on_error raised")
 
     def _report(self, event: Event) -> None:
         callback: Callable[[Any], object] | None = self._on_disconnect

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mqttlite.enums import ClosedBy, ProtocolVersion, ReasonCode, describe_reason
-from mqttlite.errors import ConnectionClosed, ConnectionLost, PacketTooLarge, ProtocolError
+from mqttlite.errors import ConnectionClosed, ConnectionLost, ProtocolError
 from mqttlite.message import Will
-from mqttlite.packets import Disconnect, Packet, Puback, Pubrec
+from mqttlite.packets import Disconnect, Puback, Pubrec
 from mqttlite.protocol import ConnectionState, ReceiptState, ServerConnection
 from mqttlite.testing.options import BrokerOptions
 
@@ -61,13 +61,6 @@ class BrokerConnection(ServerConnection):
                 del self.session.incoming[receipt.packet_id]
             self.send(Pubrec(receipt.packet_id, reason_code))
         self._send_acknowledgements()
-
-    def send(self, packet: Packet) -> None:
-        """Send a packet. A client that cannot take an answer that it has to get is cut off."""
-        try:
-            super().send(packet)
-        except PacketTooLarge as error:
-            self.lose(ConnectionLost(str(error)))
 
     def end(self, reason_code: int | None) -> None:
         """Close from this side: with a DISCONNECT, or (None) without a word.

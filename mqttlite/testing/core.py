@@ -33,7 +33,7 @@ from typing import cast
 from typing_extensions import Unpack
 
 from mqttlite.enums import ReasonCode
-from mqttlite.errors import UsageError
+from mqttlite.errors import PacketTooLarge, UsageError
 from mqttlite.message import (
     Payload,
     Properties,
@@ -48,10 +48,10 @@ from mqttlite.packets import (
     Packet,
     Suback,
     Subscribe,
-    SubscriptionOptions,
     Unsuback,
     Unsubscribe,
 )
+from mqttlite.protocol import ReceiptState
 from mqttlite.testing.connection import V5, BrokerConnection
 from mqttlite.testing.handshake import answer_connect
 from mqttlite.testing.options import BrokerKeywords, BrokerOptions
@@ -279,14 +279,15 @@ class BrokerCore:
         elif isinstance(packet, Subscribe):
             self._receive_subscribe(connection, session, packet, now)
         elif isinstance(packet, Unsubscribe):
-            codes = [
+            codes: list[int] = [
                 ReasonCode.SUCCESS
                 if self.router.unsubscribe(session, topic_filter)  # [MQTT-3.10.4-1]
                 else ReasonCode.NO_SUBSCRIPTION_EXISTED
                 for topic_filter in packet.topic_filters
             ]
-            connection.send(Unsuback(packet.packet_id, [*codes]))
-        elif isinstance(packet, Disconnect):
+            self._answer(connection, Unsuback(packet.packet_id, codes), now)
+        else:
+            assert isinstance(packet, Disconnect)  # the connection answers all others itself
             if packet.reason_code == ReasonCode.NORMAL_DISCONNECTION:
                 connection.will = None  # [MQTT-3.14.4-3]
             interval = (packet.properties or {}).get("session_expiry_interval")
@@ -294,6 +295,12 @@ class BrokerCore:
                 session.expiry_interval = min(
                     interval, self.options.maximum_session_expiry_interval
                 )
+
+    def _answer(self, connection: BrokerConnection, packet: Suback | Unsuback, now: float) -> None:
+        try:
+            connection.send(packet)
+        except PacketTooLarge:  # it cannot be left out, and the client cannot take it
+            self.disconnect(connection, now, ReasonCode.PACKET_TOO_LARGE)
 
     def _receive_publish(
         self, connection: BrokerConnection, session: BrokerSession, message: Message, now: float
@@ -356,7 +363,7 @@ class BrokerCore:
                 or (options.retain_handling == 1 and is_new)  # [MQTT-3.3.1-10] [MQTT-3.3.1-11]
             ):
                 retained.append(subscription)
-        connection.send(Suback(packet.packet_id, codes))  # [MQTT-3.8.4-1]
+        self._answer(connection, Suback(packet.packet_id, codes), now)  # [MQTT-3.8.4-1]
         for subscription in retained:
             self._send_retained(subscription, now)
 
@@ -374,10 +381,9 @@ class BrokerCore:
         return 0
 
     def _send_retained(self, subscription: Subscription, now: float) -> None:
-        options: SubscriptionOptions = subscription.options
         identifier = subscription.identifier
         for publication in list(self.router.retained_for(subscription.topic_filter, now)):
-            qos = min(publication.qos, options.qos)
+            qos = min(publication.qos, subscription.options.qos)
             identifiers = [] if identifier is None else [identifier]
             delivery = Delivery(publication, qos, True, identifiers)
             self._deliver(subscription.session, delivery, now)
@@ -401,8 +407,10 @@ class BrokerCore:
     def _leave(self, connection: BrokerConnection, session: BrokerSession, now: float) -> None:
         """A connection has ended: what becomes of its session and its will?"""
         connection.owner = None
-        for receipt in list(session.flows.incoming.values()):
-            receipt.abandon()  # not taken over: the client has to send it again
+        incoming = session.flows.incoming
+        for packet_id, receipt in list(incoming.items()):
+            if receipt.state is ReceiptState.WAITING:  # not taken over: the client sends it again
+                del incoming[packet_id]
         session.leave(now)
         will, connection.will = connection.will, None
         if will is not None:
@@ -443,7 +451,7 @@ class BrokerCore:
     def resume(self, connection: BrokerConnection, session: BrokerSession, now: float) -> None:
         """Go on with a session on a new connection: old messages again, then those that wait."""
         for outgoing in session.flows.outgoing.values():
-            if isinstance(outgoing, Delivery):
-                outgoing.count_down(now)
+            assert isinstance(outgoing, Delivery)
+            outgoing.count_down(now)
         connection.resume()
         self._flush(session, now)

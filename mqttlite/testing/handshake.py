@@ -9,7 +9,6 @@ from mqttlite.client.options import VERSIONS
 from mqttlite.enums import ProtocolVersion, ReasonCode
 from mqttlite.limits import (
     MAXIMUM_3_1_CLIENT_ID_LENGTH,
-    MAXIMUM_TWO_BYTE_INTEGER,
 )
 from mqttlite.message import Properties
 from mqttlite.packets import Connect
@@ -79,14 +78,11 @@ def _is_password_right(options: BrokerOptions, connect: Connect) -> bool:
 
 
 def _accept(core: BrokerCore, connection: BrokerConnection, connect: Connect, now: float) -> None:
+    properties: Properties = {}
     if connect.version == V5:
         properties = core.options.connack_properties()
         if core.options.server_keep_alive is not None:
             connect.keep_alive = core.options.server_keep_alive  # [MQTT-3.2.2-21]
-    else:
-        properties = {}
-        # A client of MQTT 3.x is not told of a Receive Maximum, so it cannot keep to it.
-        connection.receive_maximum = MAXIMUM_TWO_BYTE_INTEGER
     client_id = connect.client_id
     if not client_id:
         client_id = _new_client_id(core)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from mqttlite.errors import ConnectionLost
@@ -129,12 +130,14 @@ class Link(asyncio.Protocol):
         if self._tls is not None and self._tls.is_open:
             self._tls.close()
             transport.write(self._tls.data_to_send())
-        if connection.is_closed:  # the client said goodbye: it sends nothing any more
-            transport.close()
-        else:
-            # Only our direction: to close both while the client is still sending would make the
-            # system answer with a reset, which can take our last packet away from the client.
-            transport.resume_reading()  # to see the end of what it sends
+        if connection.is_closed and self._tls is None:
+            transport.close()  # the client said goodbye: it sends nothing any more
+            return
+        # Only our direction: to close both while the client is still sending (with TLS, even
+        # after its goodbye) would make the system answer with a reset, which can take our last
+        # packet away from it.
+        transport.resume_reading()  # to see the end of what it sends
+        with suppress(OSError):  # the client has reset the connection
             transport.write_eof()
 
     def _set_close_timer(self, transport: asyncio.Transport) -> None:

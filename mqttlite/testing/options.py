@@ -4,12 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from mqttlite.enums import ProtocolVersion
+from mqttlite.enums import PacketType, ProtocolVersion
 from mqttlite.errors import UsageError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER, NEVER_EXPIRES
 from mqttlite.message import Properties
 from mqttlite.options import Version
 from mqttlite.packets import Connack, Connect, Message, SubscriptionOptions, encode
+from mqttlite.packets.reasons import REASON_CODES
 
 Authenticate = Callable[[Connect], int]
 """Says with a reason code whether a client may connect: 0, or 0x80 and above."""
@@ -62,7 +63,7 @@ class BrokerOptions:
     maximum_held: int = 10_000
     """Messages of QoS 1 and 2 that are held for a session, on their way or waiting. What comes
     when there are so many is dropped for this session."""
-    maximum_held_bytes: int = 64 * 1024 * 1024
+    maximum_held_bytes: int = 256 * 1024 * 1024
     """The same in bytes of payload."""
     maximum_unsent: int = 16 * 1024 * 1024
     """Bytes that wait to be read by a client. From there on messages of QoS 0 are dropped for
@@ -71,8 +72,10 @@ class BrokerOptions:
     def __post_init__(self) -> None:
         if self.maximum_qos not in (0, 1, 2):
             raise UsageError(f"maximum_qos must be 0, 1 or 2, not {self.maximum_qos!r}")
-        if self.refuse is not None and self.refuse < 0x80:
-            raise UsageError(f"refuse must be a reason code of 0x80 or above, not {self.refuse!r}")
+        if self.refuse is not None and (
+            self.refuse < 0x80 or self.refuse not in REASON_CODES[PacketType.CONNACK]
+        ):
+            raise UsageError(f"refuse must be a reason code of CONNACK, not {self.refuse!r}")
         # Whatever else cannot be written is found here, before there is a client.
         encode(Connack(properties=self.connack_properties()), ProtocolVersion.MQTT_5_0)
 
