@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from inspect import isawaitable
 from itertools import count
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from mqttlite.aio import AsyncClient
 from mqttlite.options import Version
@@ -25,6 +25,7 @@ from mqttlite.sync import Client, Delivery, Subscription
 from tests.shells.leaks import open_sockets
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _numbers = count(1)
 
@@ -82,7 +83,7 @@ class ThreadedSubscription:
         return self
         yield
 
-    async def __aenter__(self) -> ThreadedSubscription:
+    async def __aenter__(self) -> Self:
         self._open().__enter__()
         return self
 
@@ -136,7 +137,7 @@ class ThreadedClient:
     async def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
         self.client.close(timeout, drain=drain)
 
-    async def __aenter__(self) -> ThreadedClient:
+    async def __aenter__(self) -> Self:
         self.client.__enter__()
         return self
 
@@ -212,11 +213,12 @@ class _TaskQueue:
         return await asyncio.wait_for(self._items.get(), timeout)
 
 
-class Meanwhile(Protocol, Generic[T]):
+class Meanwhile(Protocol[T_co]):
     """A part of the scenario that runs beside the rest."""
 
-    async def result(self) -> T:
+    async def result(self) -> T_co:
         """Wait for its end; raise what it raised."""
+        raise NotImplementedError
 
 
 class _Thread(Generic[T]):

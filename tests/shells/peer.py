@@ -128,5 +128,9 @@ def answers(*packets: bytes) -> Script:
     return script
 
 
-ACCEPTED = {"5.0": b"\x20\x03\x00\x00\x00", "3.1.1": b"\x20\x02\x00\x00", "3.1": b"\x20\x02\x00\x00"}
+ACCEPTED = {
+    "5.0": b"\x20\x03\x00\x00\x00",
+    "3.1.1": b"\x20\x02\x00\x00",
+    "3.1": b"\x20\x02\x00\x00",
+}
 """CONNACK: the connection is accepted, there is no session."""

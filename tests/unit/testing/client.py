@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from mqttlite.enums import ProtocolVersion
+from mqttlite.message import Properties
 from mqttlite.packets import (
     Connack,
     Connect,
@@ -38,6 +39,7 @@ class HandClient:
         self.version = version
         self.connection = core.connection_opened(now)
         self.reader = PacketReader(version)
+        self._came_meanwhile: list[Packet] = []
 
     def feed(self, data: bytes, now: float = 0.0) -> None:
         self.core.receive(self.connection, data, now)
@@ -46,7 +48,7 @@ class HandClient:
         self.feed(b"".join(encode(packet, self.version) for packet in packets), now)
 
     def read(self, now: float = 0.0) -> list[Packet]:
-        packets = []
+        packets: list[Packet] = []
         while data := self.core.data_to_send(self.connection, now):
             packets += self.reader.feed(bytes(data))
         assert self.reader.error is None
@@ -97,15 +99,21 @@ class HandClient:
         **properties: Any,
     ) -> int:
         """Publish a message, to the end of its flow; return the reason code."""
-        message = Message(
-            topic, payload, qos, retain, False, packet_id if qos else 0, properties or None
-        )
+        message = Message(topic, payload, qos, retain, packet_id=packet_id if qos else 0)
+        if properties:
+            message.properties = cast("Properties", properties)
         self.write(message, now=now)
-        answers = self.read(now)
+        answers = []
+        for packet in self.read(now):
+            if isinstance(packet, Message):
+                self._came_meanwhile.append(packet)
+            else:
+                answers.append(packet)
         if not qos:
-            assert not [packet for packet in answers if not isinstance(packet, Message)]
+            assert answers == []
             return 0
-        answer = next(p for p in answers if isinstance(p, (Puback, Pubrec)))
+        (answer,) = answers
+        assert isinstance(answer, Puback if qos == 1 else Pubrec)
         assert answer.packet_id == packet_id
         if isinstance(answer, Pubrec) and answer.reason_code < 0x80:
             assert self.ask(Pubrel(packet_id), now=now) == [Pubcomp(packet_id)]
@@ -114,7 +122,8 @@ class HandClient:
     def messages(self, now: float = 0.0) -> list[Message]:
         """Return the messages that have come, and acknowledge them."""
         found = []
-        packets = self.read(now)
+        packets = self._came_meanwhile + self.read(now)
+        self._came_meanwhile = []
         while packets:
             for packet in packets:
                 if isinstance(packet, Message):
@@ -133,7 +142,7 @@ class HandClient:
 
     def disconnect(self, now: float = 0.0, code: int = 0, **properties: Any) -> None:
         """Say goodbye, and close."""
-        self.write(Disconnect(code, properties or None), now=now)
+        self.write(Disconnect(code, cast("Properties | None", properties or None)), now=now)
         self.lose(now)
 
     def lose(self, now: float = 0.0) -> None:

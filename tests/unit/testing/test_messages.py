@@ -1,5 +1,7 @@
 """The embedded broker: who gets which message, and how."""
 
+from typing import Any
+
 import pytest
 
 from mqttlite.enums import ProtocolVersion, ReasonCode
@@ -73,7 +75,7 @@ def test_properties_are_passed_on() -> None:
     core = BrokerCore(topic_alias_maximum=2)
     client = connected(core)
     client.subscribe("a")
-    properties = {
+    properties: dict[str, Any] = {
         "payload_format_indicator": 1,
         "content_type": "text/plain",
         "response_topic": "b",
@@ -166,7 +168,7 @@ class TestShared:
 
     def test_who_is_away_is_passed_over_unless_all_are(self) -> None:
         core = BrokerCore()
-        keep = {"properties": {"session_expiry_interval": 100}}
+        keep: dict[str, Any] = {"properties": {"session_expiry_interval": 100}}
         clients = [connected(core, name, **keep) for name in "ab"]
         for client in clients:
             client.subscribe("$share/g/t")
@@ -191,7 +193,10 @@ class TestShared:
 
     def test_a_message_stays_with_the_member_that_was_chosen(self) -> None:
         core = BrokerCore()
-        keep = {"properties": {"session_expiry_interval": 100}, "clean_start": False}
+        keep: dict[str, Any] = {
+            "properties": {"session_expiry_interval": 100},
+            "clean_start": False,
+        }
         first, second = (connected(core, name, **keep) for name in "ab")
         first.subscribe("$share/g/t")
         second.subscribe("$share/g/t")
@@ -274,7 +279,10 @@ class TestRetained:
 class TestExpiry:
     def test_it_is_counted_down_in_the_queue(self) -> None:
         core = BrokerCore()
-        keep = {"properties": {"session_expiry_interval": 100}, "clean_start": False}
+        keep: dict[str, Any] = {
+            "properties": {"session_expiry_interval": 100},
+            "clean_start": False,
+        }
         client = connected(core, "c", **keep)
         client.subscribe("a")
         client.lose()

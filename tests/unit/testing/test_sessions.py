@@ -235,8 +235,8 @@ class TestWills:
         core = BrokerCore()
         watcher = connected(core, "watcher")
         watcher.subscribe("will/#", retain_as_published=True)
-        delay = {"will_delay_interval": options.pop("delay")} if "delay" in options else {}
-        will = Will("will/c", b"gone", qos=1, content_type="t", **delay)  # type: ignore[arg-type]
+        delay: Any = {"will_delay_interval": options.pop("delay")} if "delay" in options else {}
+        will = Will("will/c", b"gone", qos=1, content_type="t", **delay)
         return core, watcher, lasting(core, "c", will=will, **options)
 
     def test_a_goodbye_takes_it_back(self) -> None:
@@ -263,7 +263,7 @@ class TestWills:
 
     def test_a_broken_protocol(self) -> None:
         _, watcher, client = self.watched()
-        client.feed(b"\xff\xff")
+        client.feed(b"\xff\xff\xff\xff\xff")
         client.farewell()
         assert watcher.payloads() == [b"gone"]
 

@@ -1,0 +1,239 @@
+"""The checked arguments of a client, and the CONNECT that they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mqttlite.client import ClientOptions
+from mqttlite.endpoint import Endpoint
+from mqttlite.enums import ProtocolVersion
+from mqttlite.errors import UsageError
+from mqttlite.limits import MAXIMUM_PACKET_SIZE
+from mqttlite.message import Will
+from mqttlite.packets import Connect
+from tests.unit.client.hand import ENDPOINT
+
+V31 = ProtocolVersion.MQTT_3_1
+V311 = ProtocolVersion.MQTT_3_1_1
+V5 = ProtocolVersion.MQTT_5_0
+
+
+def make(**arguments: Any) -> ClientOptions:
+    arguments.setdefault("endpoints", (ENDPOINT,))
+    return ClientOptions(**arguments)
+
+
+def connect(
+    version: ProtocolVersion = V5, *, first: bool = True, assigned_id: str = "", **arguments: Any
+) -> Connect:
+    options = make(**arguments)
+    return options.connect_packet(options.endpoints[0], version, assigned_id, first=first)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"endpoints": ()}, "at least one URL"),
+        ({"version": "4"}, "version must be"),
+        ({"version": 5}, "version must be"),
+        ({"keep_alive": -1}, "keep_alive must be from 0 to 65535, not -1"),
+        ({"keep_alive": 65_536}, "keep_alive"),
+        ({"keep_alive": 1.5}, "keep_alive must be an int, not float"),
+        ({"keep_alive": True}, "keep_alive must be an int, not bool"),
+        ({"receive_maximum": 0}, "receive_maximum must be from 1 to 65535"),
+        ({"receive_maximum": 65_536}, "receive_maximum"),
+        ({"topic_alias_maximum": -1}, "topic_alias_maximum"),
+        ({"topic_alias_maximum": 65_536}, "topic_alias_maximum"),
+        ({"maximum_in_flight": 0}, "maximum_in_flight"),
+        ({"maximum_in_flight": 65_536}, "maximum_in_flight"),
+        ({"maximum_packet_size": 15}, "maximum_packet_size must be from 16"),
+        ({"maximum_packet_size": 1 << 32}, "maximum_packet_size"),
+        ({"session_expiry_interval": -1}, "session_expiry_interval"),
+        ({"session_expiry_interval": 1 << 32}, "session_expiry_interval"),
+        ({"outbox_messages": 0}, "outbox_messages must be at least 1, not 0"),
+        ({"outbox_bytes": 0}, "outbox_bytes must be at least 1"),
+        ({"outbox_bytes": "1"}, "outbox_bytes must be an int, not str"),
+        ({"connect_timeout": 0}, "connect_timeout must be positive"),
+        ({"connect_timeout": -1.0}, "connect_timeout"),
+        ({"connect_timeout": float("nan")}, "connect_timeout"),
+        ({"connect_timeout": "5"}, "connect_timeout"),
+        ({"reconnect": 5}, "reconnect must be"),
+        ({"when_full": "block"}, "when_full must be"),
+        ({"client_id": b"c"}, "client_id must be a str, not bytes"),
+        ({"client_id": "a\0"}, "U\\+0000"),
+        ({"client_id": "x" * 65_536}, "65535"),
+        ({"username": "u" * 65_536}, "65535"),
+        ({"username": "\ud800"}, "surrogate"),
+        ({"password": b"p" * 65_536}, "65535"),
+        ({"user_properties": [("a", 5)]}, "str"),
+        ({"user_properties": [("a\0", "b")]}, "U\\+0000"),
+        ({"version": "3.1"}, "1 to 23 characters"),
+        ({"version": "3.1", "client_id": "x" * 24}, "1 to 23 characters"),
+        ({"version": "3.1.1", "clean_start": False}, "needs a client_id"),
+        ({"version": "3.1.1", "session_expiry_interval": 5}, "needs a client_id"),
+        ({"version": "3.1.1", "password": b"p"}, "username"),
+    ],
+)
+def test_bad_argument(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"keep_alive": 0},
+        {"keep_alive": 65_535},
+        {"receive_maximum": 1},
+        {"receive_maximum": 65_535},
+        {"topic_alias_maximum": 65_535},
+        {"maximum_in_flight": 1},
+        {"maximum_in_flight": 65_535},
+        {"maximum_packet_size": 16},
+        {"maximum_packet_size": (1 << 32) - 1},
+        {"session_expiry_interval": 0},
+        {"session_expiry_interval": (1 << 32) - 1},
+        {"outbox_messages": 1, "outbox_bytes": 1},
+        {"connect_timeout": 1},
+        {"reconnect": None},
+        {"version": "3.1", "client_id": "x"},
+        {"version": "3.1", "client_id": "x" * 23, "clean_start": False},
+        {"version": "3.1.1"},
+        {"version": "3.1.1", "client_id": "x" * 100, "clean_start": False},
+        {"version": "3.1.1", "clean_start": False, "session_expiry_interval": 0},
+        {"version": "5.0", "clean_start": False},
+        {"clean_start": False},
+    ],
+)
+def test_argument_at_its_limit(arguments: dict[str, Any]) -> None:
+    options = make(**arguments)
+    for name, value in arguments.items():
+        assert getattr(options, name) == value
+
+
+@pytest.mark.parametrize("name", ["username", "password"])
+def test_credentials_in_the_url_and_besides(name: str) -> None:
+    endpoint = Endpoint("mqtt", "h", 1883, username="u", password="p")
+    value = "x" if name == "username" else b"x"
+    with pytest.raises(UsageError, match=f"the {name} is given twice"):
+        make(endpoints=(endpoint,), **{name: value})
+
+
+def test_secrets_are_not_shown() -> None:
+    options = make(username="somebody", password=b"secret")
+    assert "secret" not in repr(options)
+    assert "somebody" not in repr(options)
+
+
+class TestConnect:
+    def test_of_the_defaults(self) -> None:
+        assert connect() == Connect(
+            "",
+            clean_start=True,
+            keep_alive=60,
+            properties={"session_expiry_interval": 300, "receive_maximum": 1000},
+            version=V5,
+        )
+
+    def test_of_all_arguments(self) -> None:
+        will = Will("gone", b"x")
+        packet = connect(
+            client_id="me",
+            username="u",
+            password=b"p",
+            clean_start=False,
+            session_expiry_interval=5,
+            keep_alive=9,
+            will=will,
+            receive_maximum=7,
+            maximum_packet_size=100,
+            topic_alias_maximum=3,
+            user_properties=(("a", "b"), ("a", "c")),
+        )
+        assert packet == Connect(
+            "me",
+            clean_start=False,
+            keep_alive=9,
+            username="u",
+            password=b"p",
+            will=will,
+            properties={
+                "session_expiry_interval": 5,
+                "receive_maximum": 7,
+                "maximum_packet_size": 100,
+                "topic_alias_maximum": 3,
+                "user_properties": [("a", "b"), ("a", "c")],
+            },
+            version=V5,
+        )
+
+    def test_credentials_of_the_url(self) -> None:
+        endpoint = Endpoint("mqtt", "h", 1883, username="é", password="ü")
+        packet = connect(endpoints=(endpoint,))
+        assert packet.username == "é"
+        assert packet.password == "ü".encode()
+
+    def test_largest_receive_maximum_is_not_said(self) -> None:
+        properties = connect(receive_maximum=65_535).properties
+        assert properties == {"session_expiry_interval": 300}
+
+    @pytest.mark.parametrize(
+        ("clean_start", "interval", "expected"),
+        [
+            (True, None, 300),
+            (True, 0, 0),
+            (True, 7, 7),
+            (False, None, 0xFFFF_FFFF),
+            (False, 0, 0),
+            (False, 7, 7),
+        ],
+    )
+    def test_session_expiry(self, clean_start: bool, interval: int | None, expected: int) -> None:
+        packet = connect(clean_start=clean_start, session_expiry_interval=interval)
+        assert packet.properties is not None
+        assert packet.properties["session_expiry_interval"] == expected
+        options = make(clean_start=clean_start, session_expiry_interval=interval)
+        assert options.keeps_session is (expected > 0 and (clean_start, interval) != (True, None))
+
+    def test_clean_start_is_for_the_first_attempt(self) -> None:
+        # Rule 12.
+        assert connect(first=True).clean_start
+        assert not connect(first=False).clean_start
+        assert not connect(first=True, clean_start=False).clean_start
+
+    @pytest.mark.parametrize("version", [V31, V311])
+    @pytest.mark.parametrize("first", [True, False])
+    @pytest.mark.parametrize(
+        ("arguments", "clean"),
+        [
+            ({}, (True, True)),
+            ({"clean_start": False}, (False, False)),
+            ({"session_expiry_interval": 5}, (True, False)),
+            ({"clean_start": False, "session_expiry_interval": 0}, (True, True)),
+        ],
+    )
+    def test_clean_session_of_mqtt_3(
+        self, version: ProtocolVersion, first: bool, arguments: Any, clean: tuple[bool, bool]
+    ) -> None:
+        packet = connect(version, first=first, client_id="me", **arguments)
+        assert packet.properties is None
+        assert packet.clean_start is clean[0 if first else 1]
+        assert packet.version == version
+
+    def test_assigned_identifier(self) -> None:
+        assert connect(assigned_id="it").client_id == "it"
+        assert connect(assigned_id="it", client_id="me").client_id == "me"
+
+
+def test_packet_size_limit() -> None:
+    assert make().packet_size_limit == MAXIMUM_PACKET_SIZE
+    assert make(maximum_packet_size=99).packet_size_limit == 99
+
+
+def test_in_flight_limit() -> None:
+    assert make().in_flight_limit(V5) == 65_535
+    assert make().in_flight_limit(V311) == make().in_flight_limit(V31) == 20
+    assert make(maximum_in_flight=5).in_flight_limit(V5) == 5
+    assert make(maximum_in_flight=500).in_flight_limit(V311) == 500

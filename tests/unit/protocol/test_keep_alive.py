@@ -1,0 +1,207 @@
+"""The client's keep alive: PINGREQ in time, and how long its answer is awaited (rule 23)."""
+
+from __future__ import annotations
+
+import pytest
+
+from mqttlite.enums import ClosedBy
+from mqttlite.errors import KeepAliveTimeout
+from mqttlite.protocol import ConnectionState
+from tests.unit.protocol.sides import Client, connack
+
+PINGREQ = "c0 00"
+PINGRESP = "d0 00"
+MESSAGE = "30 04 00 01 74 00"
+
+
+def make(properties: str = "", keep_alive: int = 100) -> Client:
+    """A connection with a keep alive of 100 seconds, open at 1000."""
+    return Client(connack(properties), now=1000.0, keep_alive=keep_alive)
+
+
+def pass_to(client: Client, now: float) -> str:
+    """Let time pass; what is sent then."""
+    client.now = now
+    client.connection.handle_deadline(now)
+    return client.sent()
+
+
+def test_no_deadline_before_connack() -> None:
+    assert Client(None, keep_alive=100).connection.next_deadline() is None
+
+
+def test_keep_alive_0_is_none() -> None:
+    client = make(keep_alive=0)
+    assert client.connection.next_deadline() is None
+    assert pass_to(client, 1e9) == ""
+    assert client.connection.state is ConnectionState.OPEN
+
+
+def test_ping_before_the_keep_alive_ends() -> None:
+    client = make()
+    assert client.connection.next_deadline() == 1090.0
+    assert pass_to(client, 1089.9) == ""
+    assert pass_to(client, 1090.0) == PINGREQ
+    assert pass_to(client, 1095.0) == ""
+
+
+def test_answer_begins_it_anew() -> None:
+    client = make()
+    pass_to(client, 1090.0)
+    assert client.connection.next_deadline() == 1100.0
+    client.now = 1091.0
+    assert client.give(PINGRESP) == []
+    assert client.connection.next_deadline() == 1180.0  # PINGREQ was sent at 1090
+    assert pass_to(client, 1180.0) == PINGREQ
+
+
+def test_no_answer() -> None:
+    client = make()
+    pass_to(client, 1090.0)
+    assert pass_to(client, 1099.9) == ""
+    assert client.connection.state is ConnectionState.OPEN
+    assert pass_to(client, 1100.0) == ""  # nobody would hear a DISCONNECT
+    assert client.connection.is_closed
+    cause = client.connection.close_cause
+    assert isinstance(cause, KeepAliveTimeout)
+    assert cause.by is ClosedBy.CLIENT
+    assert "10.0 seconds" in str(cause)
+    assert client.connection.next_deadline() is None
+    assert pass_to(client, 2000.0) == ""
+
+
+def test_ping_timeout_is_chosen_by_the_owner() -> None:
+    client = Client(now=0.0, keep_alive=100, ping_timeout=3.0)
+    pass_to(client, 90.0)
+    assert client.connection.next_deadline() == 93.0
+
+
+def test_ping_when_only_this_side_is_silent() -> None:
+    # [MQTT-3.1.2-20]: whatever comes in.
+    client = make()
+    for now in range(1010, 1090, 10):
+        client.now = now
+        client.give(MESSAGE)
+    assert client.connection.next_deadline() == 1090.0
+    assert pass_to(client, 1090.0) == PINGREQ
+
+
+def test_ping_when_only_the_server_is_silent() -> None:
+    # Whatever goes out: it may vanish.
+    client = make()
+    for now in range(1010, 1090, 10):
+        client.now = now
+        client.publish()
+        client.sent()
+    assert client.connection.next_deadline() == 1090.0
+    assert pass_to(client, 1090.0) == PINGREQ
+
+
+def test_traffic_both_ways_needs_no_ping() -> None:
+    client = make()
+    for now in range(1010, 1500, 10):
+        client.publish()
+        assert pass_to(client, now) == "30 04 00 01 74 00"
+        client.give(MESSAGE)
+    assert client.connection.next_deadline() == 1490.0 + 90.0
+
+
+def test_something_else_than_the_answer_is_life_for_a_while() -> None:
+    client = make()
+    pass_to(client, 1090.0)
+    client.now = 1095.0
+    client.give(MESSAGE)
+    assert client.connection.next_deadline() == 1105.0
+    # But not for longer than a keep alive: a server that answers no ping is no server.
+    for now in range(1100, 1190, 5):
+        assert pass_to(client, now) == ""
+        client.give(MESSAGE)
+    assert client.connection.next_deadline() == 1190.0
+    pass_to(client, 1190.0)
+    assert isinstance(client.connection.close_cause, KeepAliveTimeout)
+
+
+def test_short_keep_alive_leaves_the_answer_its_time() -> None:
+    client = make(keep_alive=1)
+    pass_to(client, 1000.9)
+    client.now = 1005.0
+    client.give(MESSAGE)
+    assert client.connection.next_deadline() == 1010.9
+
+
+def test_long_packet_from_the_server_is_life() -> None:
+    client = make()
+    client.give("30 ff ff 7f 00 01 74 00")
+    assert pass_to(client, 1090.0) == PINGREQ
+    for now in range(1095, 3000, 5):
+        client.now = now
+        client.give("00")
+        assert pass_to(client, now) == ""
+        assert client.connection.state is ConnectionState.OPEN
+    # It has stopped.
+    assert client.connection.next_deadline() == 2995.0 + 10.0
+    pass_to(client, 3005.0)
+    assert client.connection.is_closed
+
+
+def test_long_packet_to_the_server_is_life() -> None:
+    client = make()
+    client.publish("t", bytes(10_000_000))
+    now = 1000.0
+    pings = 0
+    while client.connection.unsent_size:
+        now += 5.0
+        client.connection.handle_deadline(now)
+        assert client.connection.state is ConnectionState.OPEN
+        pings += bytes(client.connection.data_to_send(now)).endswith(b"\xc0\0")
+    assert now > 1700.0
+    assert pings == 1
+    # Only now, when it has left, the answer can come.
+    assert client.connection.next_deadline() == now + 10.0
+
+
+def test_stuck_transfer_to_the_server_is_death() -> None:
+    client = make()
+    client.publish("t", bytes(10_000_000))
+    client.connection.data_to_send(1001.0)
+    client.connection.handle_deadline(1091.0)
+    assert client.connection.next_deadline() == 1101.0
+    client.connection.handle_deadline(1101.0)
+    assert isinstance(client.connection.close_cause, KeepAliveTimeout)
+
+
+def test_server_keep_alive_wins() -> None:
+    # [MQTT-3.1.2-21]
+    client = make("13 00 0a")
+    assert client.connection.keep_alive == 10
+    assert client.connection.next_deadline() == 1009.0
+
+
+def test_server_keep_alive_0_turns_it_off() -> None:
+    assert make("13 00 00").connection.next_deadline() is None
+
+
+def test_server_keep_alive_turns_it_on() -> None:
+    assert make("13 00 0a", keep_alive=0).connection.next_deadline() == 1009.0
+
+
+def test_none_after_disconnect() -> None:
+    client = make()
+    client.connection.disconnect()
+    assert client.connection.next_deadline() is None
+
+
+def test_unexpected_pingresp_does_no_harm() -> None:
+    client = make()
+    assert client.give(PINGRESP, PINGRESP) == []
+    assert client.connection.state is ConnectionState.OPEN
+    assert client.connection.next_deadline() == 1090.0
+
+
+@pytest.mark.parametrize("late", [1090.0, 5000.0])
+def test_late_alarm_still_pings_before_it_gives_up(late: float) -> None:
+    # The machine was asleep.
+    client = make()
+    assert pass_to(client, late) == PINGREQ
+    assert client.connection.state is ConnectionState.OPEN
+    assert client.connection.next_deadline() == late + 10.0
