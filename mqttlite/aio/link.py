@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from typing import Final, Protocol
 
 from mqttlite.layers.tls import TlsLayer
@@ -54,8 +55,12 @@ class Link(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         connection = transport.get_extra_info("socket")
-        over_ip = connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6)
-        if over_ip and hasattr(socket, "TCP_NOTSENT_LOWAT"):  # TCP_NODELAY is asyncio's default
+        if (
+            hasattr(socket, "TCP_NOTSENT_LOWAT")
+            and connection is not None
+            and connection.family in (socket.AF_INET, socket.AF_INET6)
+        ):
+            # TCP_NODELAY is asyncio's default.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
         if self._tls is None:
             self._opened.set_result(None)
@@ -135,7 +140,8 @@ class Link(asyncio.BufferedProtocol):
             self._tls.close()
             self._write_tls(self._tls)
         self._finishing = True
-        self._transport.write_eof()
+        with suppress(OSError):  # the server may have reset the connection already
+            self._transport.write_eof()
 
     def abort(self) -> None:
         """Close the connection at once."""

@@ -95,6 +95,8 @@ class ClientOptions:
             )
         if not isinstance(self.client_id, str):
             raise UsageError(f"client_id must be a str, not {type(self.client_id).__name__}")
+        if not isinstance(self.user_properties, (list, tuple)):
+            raise UsageError("user_properties must be a list of pairs of a name and a value")
         self._check_version_rules()
         # Whatever else cannot be written is found here, before a server is asked.
         for endpoint in self.endpoints:

@@ -13,7 +13,7 @@ _READ_SIZE: Final = 64 * 1024
 
 
 class TlsLayer:
-    """The client's side of one TLS connection.
+    """One side of one TLS connection: the client's, or with ``server_side`` the server's.
 
     ``receive()`` takes what came from the network and returns what it means; ``send()`` takes
     what is to be sent; ``data_to_send()`` returns what the network is to get, after each of
@@ -22,11 +22,20 @@ class TlsLayer:
     came before it has been returned. The alert for it is in ``data_to_send()``.
     """
 
-    def __init__(self, context: ssl.SSLContext, server_hostname: str | None) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        *,
+        server_side: bool = False,
+    ) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=server_hostname
+            self._incoming,
+            self._outgoing,
+            server_side=server_side,
+            server_hostname=server_hostname,
         )
         self.is_open = False
         self.error: ssl.SSLError | None = None

@@ -135,6 +135,7 @@ class Connection:
         """Bytes that ``data_to_send()`` has not handed out yet."""
         self._in_flight = 0  # messages of QoS > 0 that count against peer_receive_maximum
         self._to_resend: deque[Outgoing] = deque()
+        self._resend_ids: set[int] = set()
         # SUBSCRIBE and UNSUBSCRIBE: the answer's type, and the number of filters.
         self._requests: dict[int, tuple[type[Suback | Unsuback], int]] = {}
         self._unacknowledged: deque[Receipt] = deque()  # in order of arrival
@@ -293,9 +294,13 @@ class Connection:
         else:
             raise ProtocolError(f"topic alias {alias} was never defined")
 
-    def acknowledge(self, receipt: Receipt) -> None:
-        """The application has processed a message: acknowledge it, in its turn."""
+    def acknowledge(self, receipt: Receipt, reason_code: int = 0) -> None:
+        """The application has processed a message: acknowledge it, in its turn.
+
+        A ``reason_code`` of 0x80 or above refuses it; MQTT 3.x does not know how to say so.
+        """
         if receipt.state is ReceiptState.WAITING:
+            receipt.reason_code = reason_code if self.version == V5 else 0
             receipt.state = ReceiptState.ACKNOWLEDGED
             self._send_acknowledgements()
 
@@ -332,11 +337,23 @@ class Connection:
             if receipt.state is ReceiptState.ABANDONED:
                 continue
             receipt.state = ReceiptState.ANSWERED
-            if receipt.qos == 1:
+            if receipt.reason_code:
+                self._answer_with_reason(receipt)
+            elif receipt.qos == 1:
                 self._incoming_in_flight -= 1
                 self._write(b"\x40\x02" + receipt.packet_id.to_bytes(2))
             else:
                 self._write(b"\x50\x02" + receipt.packet_id.to_bytes(2))
+
+    def _answer_with_reason(self, receipt: Receipt) -> None:
+        if receipt.qos == 1:
+            self._incoming_in_flight -= 1
+            self.send(Puback(receipt.packet_id, receipt.reason_code))
+            return
+        if receipt.reason_code >= ReasonCode.UNSPECIFIED_ERROR:  # [MQTT-4.3.3-9] it ends here
+            self._incoming_in_flight -= 1
+            self.session.incoming.pop(receipt.packet_id, None)
+        self.send(Pubrec(receipt.packet_id, receipt.reason_code))
 
     def _receive_pubrel(self, packet: Pubrel) -> None:
         receipt = self.session.incoming.get(packet.packet_id)
@@ -350,7 +367,7 @@ class Connection:
         self.send(Pubcomp(packet.packet_id, code))
 
     def _receive_pubrec(self, packet: Pubrec) -> None:
-        outgoing = self.session.outgoing.get(packet.packet_id)
+        outgoing = self._sent_here(packet.packet_id)
         if outgoing is None:
             if packet.reason_code < ReasonCode.UNSPECIFIED_ERROR:
                 self.send(Pubrel(packet.packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND))
@@ -362,9 +379,15 @@ class Connection:
             outgoing.awaiting = PacketType.PUBCOMP  # [MQTT-4.3.3-6] never PUBLISH again
             self.send(Pubrel(packet.packet_id))  # [MQTT-4.3.3-4]
 
+    def _sent_here(self, packet_id: int) -> Outgoing | None:
+        """The message of this identifier, if it was sent (again) on this connection."""
+        outgoing = self.session.outgoing.get(packet_id)
+        # One that is still to be sent again cannot have been answered.
+        return None if packet_id in self._resend_ids else outgoing
+
     def _complete(self, awaited: PacketType, packet: Puback | Pubrec | Pubcomp) -> None:
         """The flow of an outgoing message has ended, well or badly."""
-        outgoing = self.session.outgoing.get(packet.packet_id)
+        outgoing = self._sent_here(packet.packet_id)
         if outgoing is None or outgoing.awaiting is not awaited:
             raise ProtocolError(
                 f"{awaited.name} for the packet identifier {packet.packet_id}, which awaits "
@@ -455,12 +478,14 @@ class Connection:
         before anything new; no more at once than the peer's Receive Maximum.
         """
         self._to_resend.extend(self.session.outgoing.values())
+        self._resend_ids.update(self.session.outgoing)
         self._resend()
 
     def _resend(self) -> None:
         waiting = self._to_resend
         while waiting and self._in_flight < self.peer_receive_maximum:
             outgoing = waiting.popleft()
+            self._resend_ids.discard(outgoing.packet_id)
             self._in_flight += 1
             if outgoing.awaiting is PacketType.PUBCOMP:
                 self.send(Pubrel(outgoing.packet_id))

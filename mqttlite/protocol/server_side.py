@@ -11,6 +11,7 @@ from mqttlite.message import Properties
 from mqttlite.packets import (
     Connack,
     Connect,
+    Disconnect,
     Packet,
     Pingreq,
     Pingresp,
@@ -118,6 +119,21 @@ class ServerConnection(Connection):
             self.received.append(packet)
         else:
             raise ProtocolError(f"a client must not send {type(packet).__name__.upper()} here")
+
+    def _say_goodbye(self, reason_code: int, properties: Properties | None) -> None:
+        """A server of MQTT 3.x sends no DISCONNECT, and none does before CONNACK.
+
+        [MQTT-3.14.0-1]
+        """
+        if self.version == V5 and self.state is ConnectionState.OPEN:
+            super()._say_goodbye(reason_code, properties)
+
+    def _receive_disconnect(self, packet: Disconnect) -> None:
+        expiry = (packet.properties or {}).get("session_expiry_interval", 0)
+        agreed = ((self.connect and self.connect.properties) or {}).get("session_expiry_interval")
+        if expiry and not agreed:  # section 3.14.2.2.2
+            raise ProtocolError("DISCONNECT gives a session expiry to a session that has none")
+        super()._receive_disconnect(packet)
 
     def _fail(self, error: ProtocolError) -> None:
         if self.state is not ConnectionState.CONNECTING:

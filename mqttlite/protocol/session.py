@@ -92,12 +92,13 @@ class Receipt:
     ``acknowledger`` is called instead when the owner of the connection has to take part.
     """
 
-    __slots__ = ("acknowledger", "connection", "packet_id", "qos", "state")
+    __slots__ = ("acknowledger", "connection", "packet_id", "qos", "reason_code", "state")
 
     def __init__(self, connection: Connection, packet_id: int, qos: int) -> None:
         self.connection = connection
         self.packet_id = packet_id
         self.qos = qos
+        self.reason_code = 0
         self.state = ReceiptState.WAITING
         self.acknowledger: Callable[[Answerable], None] | None = None
 

@@ -52,7 +52,8 @@ from mqttlite.packets import (
     Unsubscribe,
 )
 from mqttlite.protocol import ReceiptState
-from mqttlite.testing.connection import V5, BrokerConnection
+from mqttlite.protocol.connection import V5
+from mqttlite.testing.connection import BrokerConnection
 from mqttlite.testing.handshake import answer_connect
 from mqttlite.testing.options import BrokerKeywords, BrokerOptions
 from mqttlite.testing.routing import Router

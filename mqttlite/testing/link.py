@@ -18,16 +18,6 @@ _CLOSE_TIMEOUT: Final = 2.0
 """Seconds in which a client has to read its last packets and to close its side."""
 
 
-class ServerTlsLayer(TlsLayer):
-    """The server's side of one TLS connection. asyncio's own could not be half-closed."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.is_open = False  # the client begins the handshake
-
-
 class Link(asyncio.Protocol):
     """An asyncio protocol for one client.
 
@@ -37,7 +27,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self, broker: AsyncBroker, context: ssl.SSLContext | None) -> None:
         self._broker = broker
-        self._tls = ServerTlsLayer(context) if context is not None else None
+        self._tls = TlsLayer(context, server_side=True) if context is not None else None
         self._transport: asyncio.Transport | None = None
         self._connection: BrokerConnection | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -59,7 +49,10 @@ class Link(asyncio.Protocol):
         if self._tls is not None:
             try:
                 data = self._tls.receive(data)
-            except ssl.SSLError:
+                error = self._tls.error
+            except ssl.SSLError as failure:
+                error = failure
+            if error is not None:
                 self._transport.write(self._tls.data_to_send())  # the alert that says why
                 self._set_close_timer(self._transport)
                 self._transport.close()

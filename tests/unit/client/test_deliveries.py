@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mqttlite.client import ClientState, DeliveryState, Operation
-from mqttlite.enums import Fate
+from mqttlite.enums import Fate, PacketType
 from mqttlite.errors import (
     ConnectionClosed,
     InvalidTopic,
@@ -415,6 +415,7 @@ class TestSessions:
         hand = persistent()
         foreign = Outgoing("t", b"", 1)
         foreign.packet_id = 7
+        foreign.awaiting = PacketType.PUBACK
         hand.core.session.outgoing[7] = foreign
         hand.connect(session_present=True)
         hand.receive(Puback(7))
