@@ -7,7 +7,7 @@ from typing import Any
 
 from mqttlite.client.core import ClientCore
 from mqttlite.client.events import Connected, Disconnected
-from mqttlite.client.options import VERSIONS, ClientOptions
+from mqttlite.client.options import VERSIONS, ClientOptions, encode_password
 from mqttlite.endpoint import Endpoint
 from mqttlite.errors import UsageError
 from mqttlite.message import Message, Will
@@ -103,7 +103,7 @@ class ClientBase:
             endpoints=_endpoints(url, host, port, with_tls=bool(tls)),
             client_id=client_id,
             username=username,
-            password=password.encode() if isinstance(password, str) else password,
+            password=encode_password(password),
             version=version,
             clean_start=bool(clean_start),
             session_expiry_interval=session_expiry_interval,

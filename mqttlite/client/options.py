@@ -132,7 +132,7 @@ class ClientOptions:
         """
         password = self.password
         if password is None and endpoint.password is not None:
-            password = endpoint.password.encode()
+            password = encode_password(endpoint.password)
         packet = Connect(
             client_id=self.client_id or assigned_id,
             clean_start=self.clean_start and first,
@@ -169,6 +169,16 @@ class ClientOptions:
     def packet_size_limit(self) -> int:
         """Bytes of the largest packet that is accepted from the server, in any version."""
         return self.maximum_packet_size or MAXIMUM_PACKET_SIZE
+
+
+def encode_password(password: str | bytes | None) -> bytes | None:
+    """A password as it goes on the wire. Raises UsageError, without showing it."""
+    if not isinstance(password, str):
+        return password
+    try:
+        return password.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the password cannot be written as UTF-8: a lone surrogate") from None
 
 
 def _check_conflict(name: str, in_url: object, argument: object) -> None:

@@ -237,6 +237,18 @@ class World:
         operation.result()
         return self
 
+    def connected_at_last(self) -> World:
+        """Connect, as often as it takes."""
+        while self.try_to_connect() is not None:
+            pass
+        return self
+
+    def try_to_connect(self) -> Exception | None:
+        """Connect; return why it failed, if it did."""
+        operation = self.connect()
+        self.run_until(lambda: operation.done)
+        return operation.error
+
     def publish(
         self, topic: str, payload: bytes = b"", qos: int = 0, **properties: Any
     ) -> DeliveryState:

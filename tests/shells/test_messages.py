@@ -55,14 +55,15 @@ async def test_a_thousand_messages_arrive_in_order(lab: Lab, qos: int) -> None:
 
 
 async def test_iteration_ends_when_the_subscription_does(lab: Lab) -> None:
-    async with lab.client() as client, client.subscribe(lab.topic, qos=1) as messages:
-        for i in range(3):
-            await client.publish(lab.topic, b"%d" % i, qos=1)
-        payloads = []
-        async for message in messages:
-            payloads.append(message.payload)
-            if len(payloads) == 3:
-                break
+    async with lab.client() as client:
+        async with client.subscribe(lab.topic, qos=1) as messages:
+            for i in range(3):
+                await client.publish(lab.topic, b"%d" % i, qos=1)
+            payloads = []
+            async for message in messages:
+                payloads.append(message.payload)
+                if len(payloads) == 3:
+                    break
         assert payloads == [b"0", b"1", b"2"]
         assert [message async for message in messages] == []
         with pytest.raises(ConnectionClosed, match="has ended"):

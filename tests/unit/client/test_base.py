@@ -101,9 +101,13 @@ def test_callbacks() -> None:
     def callback(*_: object) -> None: ...
 
     client = Bare("mqtt://h", on_connect=callback, on_disconnect=callback, on_error=callback)
-    assert client._on_connect is client._on_disconnect is client._on_error is callback
+    assert client._on_connect is callback
+    assert client._on_disconnect is callback
+    assert client._on_error is callback
     client = Bare("mqtt://h")
-    assert client._on_connect is client._on_disconnect is client._on_error is None
+    assert client._on_connect is None
+    assert client._on_disconnect is None
+    assert client._on_error is None
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class TestSent:
         assert delivery.fate is Fate.PENDING
         assert not delivery.done
         hand.receive(Puback(1, 0x10, {"reason_string": "none", "user_properties": [("a", "b")]}))
-        assert delivery.fate is Fate.ACKNOWLEDGED
+        assert delivery.fate is Fate.ACKNOWLEDGED  # type: ignore[comparison-overlap]
         assert delivery.reason_code == 0x10
         assert delivery.reason_string == "none"
         assert delivery.user_properties == [("a", "b")]
@@ -87,6 +87,13 @@ class TestSent:
         assert delivery.fate is Fate.ACKNOWLEDGED
         assert delivery.reason_string is None
         assert delivery.user_properties == []
+
+    def test_properties(self) -> None:
+        hand = Hand().connect()
+        hand.sent()
+        delivery = hand.publish("t", b"x", 0, content_type="c")
+        assert delivery.expires_at is None
+        assert hand.sent() == b"\x30\x09\0\1t\4\3\0\1cx"
 
     def test_nobody_waits(self) -> None:
         hand = Hand().connect()
@@ -207,7 +214,7 @@ class TestQueued:
         hand.sent()
         hand.receive(Puback(1))
         assert hand.sent() == b"\x32\x07\0\1t\0\2\x002" + b"\x30\x05\0\1t\x003"
-        assert third.fate is Fate.SENT
+        assert third.fate is Fate.SENT  # type: ignore[comparison-overlap]
         assert third in hand.core.finished
 
     def test_until_the_network_has_taken_what_is_there(self) -> None:
@@ -245,7 +252,7 @@ class TestQueued:
         assert delivery.fate is Fate.PENDING
         hand.connect_now()
         assert hand.sent().endswith(b"\x30\x05\0\1t\0x")
-        assert delivery.fate is Fate.SENT
+        assert delivery.fate is Fate.SENT  # type: ignore[comparison-overlap]
 
     @pytest.mark.parametrize(("queue_qos_0", "fate"), [(False, Fate.DROPPED), (True, Fate.PENDING)])
     def test_qos_0_when_the_connection_is_lost(self, queue_qos_0: bool, fate: Fate) -> None:
@@ -396,6 +403,11 @@ class TestSessions:
         hand.core.close(hand.now, 5.0, drain=False)
         hand.hang_up()
         assert delivery.fate is Fate.CLOSED
+        error = delivery.error
+        hand.core.finished.clear()
+        hand.core.close(hand.now, 5.0)
+        assert delivery.error is error  # it was settled once
+        assert hand.core.finished == []
         hand.connect(session_present=True)
         assert hand.sent().endswith(b"\x3c\x07\0\1t\0\1\x001")
         hand.receive(Pubrec(1), Pubcomp(1))

@@ -193,7 +193,7 @@ class TestConnect:
     def test_session_expiry(self, clean_start: bool, interval: int | None, expected: int) -> None:
         packet = connect(clean_start=clean_start, session_expiry_interval=interval)
         assert packet.properties is not None
-        assert packet.properties["session_expiry_interval"] == expected
+        assert packet.properties.get("session_expiry_interval") == expected
         options = make(clean_start=clean_start, session_expiry_interval=interval)
         assert options.keeps_session is (expected > 0 and (clean_start, interval) != (True, None))
 

@@ -212,6 +212,16 @@ def test_drop_qos_0() -> None:
     assert outbox.drop_qos_0() == []
 
 
+def test_drop_qos_0_of_who_is_parked() -> None:
+    outbox = Outbox(1, 100, "wait")
+    (first,) = filled(outbox, [b"1"])
+    outbox.add(parked := delivery(b"x", 0), can_wait=True)
+    assert outbox.drop_qos_0() == [parked]
+    assert not outbox.withdraw(parked)
+    assert outbox.pop() is first
+    assert not outbox
+
+
 def test_take_all() -> None:
     outbox = Outbox(2, 100, "wait")
     deliveries = filled(outbox, [b"1", b"2", b"3"])

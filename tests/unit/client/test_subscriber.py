@@ -106,7 +106,7 @@ class TestSubscribing:
         hand.core.end_subscription(first, processed=True)
         assert hand.sent() == b""
         hand.core.end_subscription(second, processed=True)
-        assert hand.sent() == b"\x40\2\0\1" + b"\xa2\6\0\3\0\0\1t"
+        assert hand.sent() == b"\xa2\6\0\3\0\0\1t" + b"\x40\2\0\1"
 
     def test_user_properties_are_sent(self) -> None:
         hand = connected()

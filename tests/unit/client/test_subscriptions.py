@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mqttlite.client import SubscriptionState, make_subscription
-from mqttlite.client.subscriptions import SubscriptionTable, check_filters, share_out
+from mqttlite.client.subscriptions import SubscriptionTable, check_filters, check_handler, share_out
 from mqttlite.errors import InvalidTopic, UsageError
 from mqttlite.message import Message
 from mqttlite.packets import SubscriptionOptions
@@ -87,6 +87,12 @@ class TestArguments:
     def test_bad_filter(self, topic_filter: Any) -> None:
         with pytest.raises(InvalidTopic):
             make_subscription([topic_filter])
+
+    def test_handler(self) -> None:
+        check_handler(None)
+        check_handler(print)
+        with pytest.raises(UsageError, match="a handler is a function, not int"):
+            check_handler(5)
 
     def test_filters(self) -> None:
         assert check_filters("a") == ["a"]

@@ -11,7 +11,6 @@ import certifi
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from mqttlite.layers import tls as layer
 from mqttlite.layers.tls import TlsLayer, make_context
 from mqttlite.options import TLS
 from tests.support.certificates import Certificates, make_certificates
@@ -54,6 +53,12 @@ class Peer:
 
 def peer_of(files: Certificates, **settings: Any) -> Peer:
     return Peer(files.server_certificate, files.server_key, **settings)
+
+
+def talk(client: TlsLayer, peer: Peer) -> None:
+    for _ in range(5):
+        peer.receive(client.data_to_send())
+        client.receive(peer.outgoing.read())
 
 
 def opened(tls: TLS, peer: Peer, hostname: str | None = "localhost") -> TlsLayer:
@@ -154,9 +159,7 @@ class TestRejected:
     def rejected(self, tls: TLS, peer: Peer) -> str:
         client = TlsLayer(make_context(tls), "localhost")
         with pytest.raises(ssl.SSLCertVerificationError) as raised:
-            for _ in range(5):
-                peer.receive(client.data_to_send())
-                client.receive(peer.outgoing.read())
+            talk(client, peer)
         assert not client.is_open
         alert = client.data_to_send()
         assert alert  # the server is told
@@ -258,8 +261,8 @@ class TestRoots:
             return Recording(ssl.PROTOCOL_TLS_CLIENT)
 
         paths = ssl.get_default_verify_paths()._replace(capath=str(tmp_path))
-        monkeypatch.setattr(layer.ssl, "create_default_context", without_roots)
-        monkeypatch.setattr(layer.ssl, "get_default_verify_paths", lambda: paths)
+        monkeypatch.setattr(ssl, "create_default_context", without_roots)
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
         make_context(TLS())
         assert loaded == [certifi.where()]
         # Those in a directory are only loaded when one of them is needed.
@@ -267,8 +270,8 @@ class TestRoots:
         make_context(TLS())
         assert len(loaded) == 1
         # There may be no such directory.
-        none = paths._replace(capath=None)
-        monkeypatch.setattr(layer.ssl, "get_default_verify_paths", lambda: none)
+        none = paths._replace(capath=None)  # type: ignore[arg-type]
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: none)
         make_context(TLS())
         assert len(loaded) == 2
 

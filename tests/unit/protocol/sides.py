@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from mqttlite.enums import ProtocolVersion
 from mqttlite.errors import ProtocolError
@@ -36,10 +36,13 @@ def connack(properties: str = "", *, session_present: bool = False) -> str:
     return (head + body).hex()
 
 
-class Side:
+C = TypeVar("C", bound=Connection)
+
+
+class Side(Generic[C]):
     """One side, and the time."""
 
-    connection: Connection
+    connection: C
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -76,13 +79,11 @@ class Side:
         return cause
 
 
-class Client(Side):
+class Client(Side[ClientConnection]):
     """The client's side, open, with CONNECT already taken; or before CONNACK, with it still there.
 
     ``answer`` is the CONNACK; None: it has not come yet.
     """
-
-    connection: ClientConnection
 
     def __init__(
         self,
@@ -113,10 +114,8 @@ class Client(Side):
         assert self.connection.state is ConnectionState.OPEN
 
 
-class Server(Side):
+class Server(Side[ServerConnection]):
     """The server's side, accepted; or waiting for CONNECT."""
-
-    connection: ServerConnection
 
     def __init__(
         self,

@@ -482,7 +482,7 @@ class TestResuming:
         assert again.connection.completed == [outgoing]
         assert outgoing.reason_code == 0x83
         assert outgoing.response is not None
-        assert outgoing.response["reason_string"]
+        assert outgoing.response.get("reason_string")
         assert again.session.outgoing == {2: follower}
         assert again.connection.send_quota == 65_535 - 16 - 1
 

@@ -37,7 +37,7 @@ class TestHandshake:
         session = Session()
         server.connection.accept(session, session_present=False)
         assert server.connection.session is session
-        assert server.connection.state is ConnectionState.OPEN
+        assert server.connection.state is ConnectionState.OPEN  # type: ignore[comparison-overlap]
         assert server.sent() == connack
 
     @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ class TestHandshake:
         assert server.sent() == ""
         server.connection.accept(Session(), session_present=False)  # it is too late
         assert server.sent() == ""
-        assert server.connection.state is ConnectionState.CLOSING
+        assert server.connection.state is ConnectionState.CLOSING  # type: ignore[comparison-overlap]
 
     def test_first_packet_is_connect(self) -> None:
         # [MQTT-3.1.0-1]: closed without a word.
@@ -195,9 +195,16 @@ class TestOpen:
         assert server.connection.close_cause.by is ClosedBy.CLIENT
 
     def test_disconnect_may_change_the_session_expiry(self) -> None:
-        server = Server()
+        server = Server("10 13 00 04 4d 51 54 54 05 02 00 00 05 11 00 00 00 09 00 01 63")
         (packet,) = server.give("e0 07 00 05 11 00 00 00 05")
         assert packet.properties == {"session_expiry_interval": 5}
+
+    def test_disconnect_must_not_begin_a_session_that_was_not_to_be_kept(self) -> None:
+        # Section 3.14.2.2.2
+        server = Server()
+        assert server.give("e0 07 00 05 11 00 00 00 05") == []
+        assert server.failure().reason_code == 0x82
+        assert server.sent() == "e0 01 82"
 
     def test_both_directions_have_identifiers_of_their_own(self) -> None:
         # Section 2.2.1.
