@@ -61,12 +61,12 @@ class Endpoint:
             port = parts.port
         except ValueError:
             raise UsageError("the URL's host or port is not valid") from None
-        username = None if parts.username is None else unquote(parts.username)
-        password = None if parts.password is None else unquote(parts.password)
+        username = None if parts.username is None else _unquote(parts.username)
+        password = None if parts.password is None else _unquote(parts.password)
         if parts.query or parts.fragment:
             raise UsageError("a URL has no query or fragment here: use keyword arguments")
         if scheme == "unix":
-            path = unquote(parts.path)
+            path = _unquote(parts.path)
             if parts.hostname or not path:
                 raise UsageError("a Unix socket is given as unix:///path/to/socket")
             return cls(scheme, path=path, username=username, password=password)
@@ -83,3 +83,10 @@ class Endpoint:
             username=username,
             password=password,
         )
+
+
+def _unquote(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise UsageError("the URL's percent-encoded bytes are not UTF-8") from None

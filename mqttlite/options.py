@@ -55,6 +55,12 @@ class Reconnect:
     final_reason_codes: frozenset[int] = FINAL_REASON_CODES
 
     def __post_init__(self) -> None:
+        numbers = (self.first_delay, self.maximum_delay, self.stable_after)
+        attempts = self.maximum_attempts
+        if not all(isinstance(number, (int, float)) for number in numbers) or not (
+            attempts is None or isinstance(attempts, int)
+        ):
+            raise UsageError("the delays of Reconnect are numbers, maximum_attempts is an int")
         if not 0 <= self.first_delay <= self.maximum_delay:
             raise UsageError("Reconnect needs 0 <= first_delay <= maximum_delay (seconds)")
         if self.stable_after < 0:

@@ -621,8 +621,8 @@ class ClientCore:
         if self.state is ClientState.CONNECTED:
             goodbye = min(_GOODBYE, timeout / 2)
             self._drain_deadline = now + timeout - goodbye if drain else now
-            if self._connection is not None:
-                self._check_drained(self._connection, now)
+            assert self._connection is not None
+            self._check_drained(self._connection, now)
         elif self.state is ClientState.CONNECTING and self._connection is not None:
             self._say_goodbye(self._connection, now)
         elif self.state is ClientState.DIALING:

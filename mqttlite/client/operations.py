@@ -88,11 +88,14 @@ class DeliveryState(Outgoing):
         """The user properties of the acknowledgement."""
         return self.response.get("user_properties", []) if self.response else []
 
-    def settle(self, fate: Fate, error: MqttError | None = None) -> None:
-        """Say what became of it; an error of its own is made up if the fate is a bad one."""
+    def settle(
+        self, fate: Fate, error: MqttError | None = None, cause: Exception | None = None
+    ) -> None:
+        """Say what became of it; without an ``error``, one is made for a fate that is a bad one."""
         self.fate = fate
         if error is None and fate not in (Fate.ACKNOWLEDGED, Fate.SENT):
             error = self._explain()
+            error.__cause__ = cause
         self.error = error
 
     def settle_acknowledged(self) -> None:

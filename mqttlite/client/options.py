@@ -64,7 +64,7 @@ class ClientOptions:
         for endpoint in self.endpoints:
             _check_conflict("username", endpoint.username, self.username)
             _check_conflict("password", endpoint.password, self.password)
-        if self.version is not None and self.version not in VERSIONS:
+        if self.version is not None and self.version not in tuple(VERSIONS):
             raise UsageError(f'version must be "5.0", "3.1.1" or "3.1", not {self.version!r}')
         _check_integer("keep_alive", self.keep_alive, 0, MAXIMUM_TWO_BYTE_INTEGER)
         _check_integer("receive_maximum", self.receive_maximum, 1, MAXIMUM_TWO_BYTE_INTEGER)

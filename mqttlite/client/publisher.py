@@ -146,15 +146,18 @@ class Publisher:
         """Nothing will be sent any more: settle everything, because of ``error``."""
         for delivery in [*self.outbox.take_all(), *self._session.outgoing.values()]:
             if isinstance(delivery, DeliveryState) and not delivery.done:
-                self._settle(delivery, Fate.CLOSED)
-                if delivery.error is not None:
-                    delivery.error.__cause__ = error
+                self._settle(delivery, Fate.CLOSED, cause=error)
 
-    def _settle(self, delivery: DeliveryState, fate: Fate, error: MqttError | None = None) -> None:
-        if not delivery.done:
-            delivery.settle(fate, error)
-            if delivery.waiters:
-                self._notify(delivery)
+    def _settle(
+        self,
+        delivery: DeliveryState,
+        fate: Fate,
+        error: MqttError | None = None,
+        cause: Exception | None = None,
+    ) -> None:
+        delivery.settle(fate, error, cause)
+        if delivery.waiters:
+            self._notify(delivery)
 
     def _notify_all(self, deliveries: list[DeliveryState]) -> None:
         for delivery in deliveries:

@@ -327,6 +327,8 @@ def make_subscription(
         raise UsageError("a topic filter is given twice")
     if retain_handling not in (0, 1, 2):
         raise UsageError(f"retain_handling must be 0, 1 or 2, not {retain_handling!r}")
+    if not isinstance(user_properties, (list, tuple)):
+        raise UsageError("user_properties must be a list of pairs of a name and a value")
     if ack not in ("auto", "manual"):
         raise UsageError(f'ack must be "auto" or "manual", not {ack!r}')
     if when_full not in ("drop_oldest", "drop_newest"):

@@ -11,8 +11,7 @@ from mqttlite.packets.decode import check_header, decode
 from mqttlite.packets.types import Connect, Packet, Puback, Pubcomp, Pubrec, Pubrel
 from mqttlite.packets.wire import decode_topic
 
-_TOPICS_CACHED: Final = 16_384
-_LONGEST_CACHED: Final = 256  # bytes; a bound on what a hostile peer can make this remember
+_TOPICS_CACHED: Final = 16_384  # of less than 128 bytes each: the fast path knows no longer ones
 
 # First byte, Remaining Length (if it is below 128), length of the topic name or packet identifier.
 _HEAD = Struct(">BBH").unpack_from
@@ -181,8 +180,7 @@ class PacketReader:
     def _remember(self, raw: bytes) -> str:
         """Check a topic name and keep it, so that its next message need not check it again."""
         topic = decode_topic(raw)
-        if len(raw) <= _LONGEST_CACHED:
-            if len(self._topics) >= _TOPICS_CACHED:
-                self._topics.clear()
-            self._topics[raw] = topic
+        if len(self._topics) >= _TOPICS_CACHED:
+            self._topics.clear()
+        self._topics[raw] = topic
         return topic

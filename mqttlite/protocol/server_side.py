@@ -65,8 +65,7 @@ class ServerConnection(Connection):
                 raise ProtocolError("too many packets came before CONNACK")
             self._early.append(packet)
             return
-        if not isinstance(packet, Connect):  # the reader lets nothing else through
-            raise ProtocolError("the first packet must be CONNECT")
+        assert isinstance(packet, Connect)  # the reader lets nothing else through
         self.version = packet.version
         if self.version != V5:  # it cannot know of a limit
             self.receive_maximum = MAXIMUM_TWO_BYTE_INTEGER

@@ -24,7 +24,7 @@ from mqttlite.errors import (
 from mqttlite.options import TLS
 from mqttlite.sync import Client
 from tests.shells.lab import TIMEOUT, Lab
-from tests.shells.leaks import open_sockets
+from tests.shells.leaks import ignored_proxy, open_sockets
 from tests.shells.peer import ACCEPTED, Call, Peer, answers
 from tests.support.ports import free_ports
 from tests.support.proxy import Proxy
@@ -35,7 +35,7 @@ only_5 = pytest.mark.parametrize("version", ["5.0"])
 @pytest.fixture
 def silent() -> Iterator[Proxy]:
     """Accepts connections and never says anything."""
-    with Proxy(("127.0.0.1", 1), black_hole=True) as proxy:
+    with Proxy(("127.0.0.1", 1), black_hole=True) as proxy, ignored_proxy(proxy):
         yield proxy
 
 

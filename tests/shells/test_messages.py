@@ -161,12 +161,9 @@ async def test_the_will_is_published_when_the_connection_is_cut(lab: Lab, qos: i
 
 
 async def test_no_will_after_an_orderly_end(lab: Lab) -> None:
-    async with (
-        lab.client() as watcher,
-        watcher.subscribe(lab.topic, qos=1) as messages,
-        lab.client(will=Will(lab.topic, b"gone", qos=1)),
-    ):
-        pass
+    async with lab.client() as watcher, watcher.subscribe(lab.topic, qos=1) as messages:
+        async with lab.client(will=Will(lab.topic, b"gone", qos=1)) as client:
+            await client.publish(f"{lab.topic}/other")
         await watcher.publish(lab.topic, b"next", qos=1)
         assert (await messages.get(TIMEOUT)).payload == b"next"
 

@@ -13,6 +13,7 @@ from mqttlite.errors import ConnectionClosed, ConnectionLost, MqttError, Publish
 from mqttlite.options import Reconnect
 from tests.shells.brokers import Broker, make_broker
 from tests.shells.lab import TIMEOUT, Lab
+from tests.shells.leaks import ignored_proxy
 from tests.support.proxy import Proxy
 
 AT_ONCE = Reconnect(first_delay=0.01, maximum_delay=0.05)
@@ -20,7 +21,7 @@ AT_ONCE = Reconnect(first_delay=0.01, maximum_delay=0.05)
 
 @pytest.fixture
 def proxy(broker: Broker) -> Iterator[Proxy]:
-    with Proxy(("127.0.0.1", broker.port)) as proxy:
+    with Proxy(("127.0.0.1", broker.port)) as proxy, ignored_proxy(proxy):
         yield proxy
 
 

@@ -265,6 +265,16 @@ class TestReconnecting:
         assert isinstance(subscription.error, SubscribeError)
         assert subscription.ended
 
+    def test_new_session_on_a_server_that_does_not_do_it(self) -> None:
+        hand = connected()
+        subscription = hand.subscribed("#")
+        hand.lose()
+        hand.connect(wildcard_subscription_available=0)
+        assert isinstance(subscription.error, NotSupported)
+        # Nothing is given back that this server never had.
+        connect = hand.sent()
+        assert len(connect) == 2 + connect[1]
+
     def test_many_filters(self) -> None:
         hand = Hand()
         for number in range(250):

@@ -366,3 +366,8 @@ def test_receipts_outlive_their_session() -> None:
     assert isinstance(message._receipt, Receipt)
     assert message._receipt.connection.session is hand.core.session
     assert isinstance(hand.core.session, Session)
+
+
+def test_user_properties_are_a_list() -> None:
+    with pytest.raises(UsageError, match="user_properties must be a list"):
+        make_subscription("a", user_properties=5)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from mqttlite.enums import ClosedBy
 from mqttlite.errors import KeepAliveTimeout, ProtocolError
 from mqttlite.packets import Connect, Disconnect, Subscribe, Unsubscribe
 from mqttlite.protocol import ConnectionState, Outgoing, Session
-from tests.unit.protocol.sides import CONNECT, CONNECT_311, V5, V31, V311, Server
+from tests.unit.protocol.sides import CONNECT, CONNECT_311, V5, V31, V311, Server, receipt
 
 CONNECT_31 = "10 0f 00 06 4d 51 49 73 64 70 03 02 00 00 00 01 63"
 ALIVE = "10 0e 00 04 4d 51 54 54 05 02 00 0a 00 00 01 63"  # keep alive: 10 seconds
@@ -287,3 +287,65 @@ class TestTime:
         server.connection.accept(Session(), session_present=False)
         assert server.sent() == "20 03 00 87 00"
         assert server.connection.state is ConnectionState.CLOSING
+
+
+class TestGoodbye:
+    @pytest.mark.parametrize(("connect", "expected"), [(CONNECT, "e0 01 8e"), (CONNECT_311, "")])
+    def test_open(self, connect: str, expected: str) -> None:
+        server = Server(connect)
+        server.connection.disconnect(0x8E)
+        assert server.sent() == expected
+        assert server.connection.state is ConnectionState.CLOSING
+
+    def test_before_connack(self) -> None:
+        # [MQTT-3.14.0-1]
+        server = Server(None)
+        server.give(CONNECT)
+        server.connection.disconnect(0x8B)
+        assert server.sent() == ""
+        assert server.connection.state is ConnectionState.CLOSING
+
+
+class TestAnswersWithAReason:
+    @pytest.mark.parametrize("code", [0x10, 0x87])
+    def test_qos_1(self, code: int) -> None:
+        server = Server(receive_maximum=1)
+        for _ in range(2):
+            message = server.message("32 06 00 01 74 00 05 00")
+            server.connection.acknowledge(receipt(message), code)
+            assert server.sent() == f"40 03 00 05 {code:02x}"
+
+    def test_qos_2_goes_on(self) -> None:
+        server = Server(receive_maximum=1)
+        message = server.message("34 06 00 01 74 00 05 00")
+        server.connection.acknowledge(receipt(message), 0x10)
+        assert server.sent() == "50 03 00 05 10"
+        assert server.give("3c 06 00 01 74 00 05 00") == []
+        assert server.sent() == "50 03 00 05 10"
+        server.give("62 02 00 05")
+        assert server.sent() == "70 02 00 05"
+
+    def test_qos_2_ends_with_a_failure(self) -> None:
+        # [MQTT-4.3.3-9]
+        server = Server(receive_maximum=1)
+        message = server.message("34 06 00 01 74 00 05 00")
+        server.connection.acknowledge(receipt(message), 0x97)
+        assert server.sent() == "50 03 00 05 97"
+        assert not server.connection.session.incoming
+        server.message("34 06 00 01 74 00 05 00").ack()  # the identifier is free, and the quota
+        assert server.sent() == "50 02 00 05"
+
+    def test_mqtt_3_cannot_say_it(self) -> None:
+        server = Server(CONNECT_311)
+        message = server.message("32 05 00 01 74 00 05")
+        server.connection.acknowledge(receipt(message), 0x87)
+        assert server.sent() == "40 02 00 05"
+
+    def test_in_its_turn(self) -> None:
+        server = Server()
+        first = server.message("32 06 00 01 74 00 05 00")
+        second = server.message("34 06 00 01 74 00 06 00")
+        server.connection.acknowledge(receipt(second), 0x87)
+        assert server.sent() == ""
+        first.ack()
+        assert server.sent() == "40 02 00 05 50 03 00 06 87"

@@ -91,3 +91,10 @@ def test_what_is_shown(url: str, text: str, tls: bool) -> None:
     assert endpoint.tls is tls
     assert "secret" not in repr(endpoint)
     assert "'u'" not in repr(endpoint)
+
+
+@pytest.mark.parametrize("url", ["unix:///%ff", "mqtt://u:%ff@h", "mqtt://%ff@h"])
+def test_percent_encoded_bytes_are_utf_8(url: str) -> None:
+    with pytest.raises(UsageError, match="not UTF-8") as caught:
+        Endpoint.parse(url)
+    assert "ff" not in str(caught.value).lower().replace("utf-8", "")

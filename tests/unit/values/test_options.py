@@ -134,3 +134,11 @@ def test_context_of_ones_own_is_used_as_it_is(arguments: dict[str, Any]) -> None
 def test_bad_tls(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TLS(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"first_delay": "1"}, {"stable_after": None}, {"maximum_attempts": "1"}], ids=str
+)
+def test_reconnect_wants_numbers(arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="numbers"):
+        Reconnect(**arguments)
