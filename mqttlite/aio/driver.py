@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from mqttlite.aio.dial import connect_socket
 from mqttlite.aio.link import Link
 from mqttlite.client import ClientCore, DeliveryState, Dial, Event, HangUp, Operation
 from mqttlite.endpoint import Endpoint
@@ -14,9 +15,6 @@ from mqttlite.protocol.session import Answerable
 
 _FLUSH_SIZE: Final = 64 * 1024
 """Bytes that are sent at once; less is gathered until the loop's next turn."""
-
-_HAPPY_EYEBALLS_DELAY: Final = 0.25
-"""Seconds until the next address of a server is tried beside the one before (RFC 8305)."""
 
 
 class Wakeable(Protocol):
@@ -192,15 +190,16 @@ class Driver:
             return links[-1]
 
         try:
-            if endpoint.scheme == "unix":
-                await self.loop.create_unix_connection(make_link, endpoint.path)
-            else:
-                await self.loop.create_connection(
-                    make_link,
-                    endpoint.host,
-                    endpoint.port,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
-                )
+            connection = await connect_socket(endpoint)
+            try:
+                if endpoint.scheme == "unix":
+                    await self.loop.create_unix_connection(make_link, sock=connection)
+                else:
+                    await self.loop.create_connection(make_link, sock=connection)
+            except BaseException:
+                if not links:
+                    connection.close()
+                raise
             await links[-1].opened()
         except BaseException:
             for link in links:

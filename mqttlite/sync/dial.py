@@ -6,21 +6,15 @@ import selectors
 import socket
 from collections import deque
 from contextlib import suppress
-from itertools import zip_longest
 from os import strerror
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from mqttlite.endpoint import Endpoint
+from mqttlite.layers.addresses import HAPPY_EYEBALLS_DELAY, Address, in_turn
 from mqttlite.layers.tls import TlsLayer, make_context
 from mqttlite.options import TLS
 from mqttlite.protocol.client_side import KERNEL_BACKLOG
-
-_HAPPY_EYEBALLS_DELAY: Final = 0.25
-"""Seconds until the next address of a server is tried beside the one before (RFC 8305)."""
-
-Address = tuple[int, Any]
-"""The family of a socket and the address to connect it to."""
 
 
 class DialCancelled(Exception):
@@ -39,7 +33,8 @@ def dial(
     if endpoint.scheme == "unix":
         addresses: list[Address] = [(socket.AF_UNIX, endpoint.path)]
     else:
-        addresses = _look_up(endpoint)
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        addresses = in_turn(found)
     connection = _race(addresses, cancel)
     try:
         if endpoint.scheme != "unix":
@@ -56,20 +51,6 @@ def dial(
     return connection, layer
 
 
-def _look_up(endpoint: Endpoint) -> list[Address]:
-    """The addresses of a server, the two families in turn, in the system's order of preference."""
-    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    first_family = found[0][0]
-    preferred = [(family, address) for family, *_, address in found if family == first_family]
-    others = [(family, address) for family, *_, address in found if family != first_family]
-    return [
-        address
-        for pair in zip_longest(preferred, others)
-        for address in pair
-        if address is not None
-    ]
-
-
 def _race(addresses: list[Address], cancel: socket.socket) -> socket.socket:
     """Connect to the address that answers first; each gets a head start before the next."""
     waiting = deque(addresses)
@@ -81,7 +62,7 @@ def _race(addresses: list[Address], cancel: socket.socket) -> socket.socket:
         try:
             while True:
                 if waiting and (not running or monotonic() >= next_start):
-                    next_start = monotonic() + _HAPPY_EYEBALLS_DELAY
+                    next_start = monotonic() + HAPPY_EYEBALLS_DELAY
                     try:
                         attempt = _start(*waiting.popleft())
                     except OSError as error:

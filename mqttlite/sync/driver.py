@@ -68,6 +68,7 @@ class Driver:
         self._thread: threading.Thread | None = None
         self._is_running = False
         self._asleep = False
+        self._buffer = memoryview(bytearray(_READ_SIZE))
         self._socket: socket.socket | None = None
         self._tls: TlsLayer | None = None
         self._unsent: bytes | memoryview = b""
@@ -99,11 +100,23 @@ class Driver:
 
     def start(self) -> None:
         """See that the I/O thread runs; under the lock."""
-        if not self._is_running:
-            self._is_running = True
-            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-            _running.add(self)
-            self._thread.start()
+        if self._is_running:
+            return
+        self._is_running = True
+        self._waker, self._wakened = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakened.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wakened, selectors.EVENT_READ)
+        # The thread gets what it has to close: a thread that follows it makes its own.
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(self._selector, self._waker, self._wakened),
+            name=self.name,
+            daemon=True,
+        )
+        _running.add(self)
+        self._thread.start()
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the I/O thread, which comes when the client is idle."""
@@ -227,24 +240,23 @@ class Driver:
 
     # --- the I/O thread
 
-    def _run(self) -> None:
-        self._waker, self._wakened = socket.socketpair()
-        self._waker.setblocking(False)
-        self._wakened.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wakened, selectors.EVENT_READ)
-        self._buffer = memoryview(bytearray(_READ_SIZE))
+    def _run(
+        self,
+        selector: selectors.BaseSelector,
+        waker: socket.socket,
+        wakened: socket.socket,
+    ) -> None:
         try:
             events: list[tuple[selectors.SelectorKey, int]] = []
             while True:
-                chunks, closed = self._read(events)
+                chunks, closed = self._read(events, wakened)
                 with self.lock:
                     timeout = self._turn(chunks, closed)
                     notes = self._take_notes()
                 self._notify(notes)
                 if timeout is not None and timeout < 0:
                     break
-                events = self._selector.select(timeout)
+                events = selector.select(timeout)
         except Exception as error:
             _log.exception("the I/O thread has failed")
             with self.lock:
@@ -254,22 +266,23 @@ class Driver:
                 notes = self._take_notes()
             self._notify(notes)
         finally:
-            self._selector.close()
-            self._waker.close()
-            self._wakened.close()
-            for dialing in self._abandoned:
+            selector.close()
+            waker.close()
+            wakened.close()
+            with self.lock:
+                abandoned, self._abandoned = self._abandoned, []
+            for dialing in abandoned:
                 dialing.join(_DIAL_JOIN_TIMEOUT)
-            self._abandoned.clear()
 
     def _read(
-        self, events: list[tuple[selectors.SelectorKey, int]]
+        self, events: list[tuple[selectors.SelectorKey, int]], wakened: socket.socket
     ) -> tuple[list[bytes], Exception | None]:
         """Read what has come; and why nothing more will come, if that is so."""
         chunks: list[bytes] = []
         for key, mask in events:
-            if key.fileobj is self._wakened:
+            if key.fileobj is wakened:
                 with suppress(BlockingIOError):
-                    self._wakened.recv(4096)
+                    wakened.recv(4096)
             elif mask & selectors.EVENT_READ:
                 buffer = self._buffer
                 try:

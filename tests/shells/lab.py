@@ -112,8 +112,8 @@ class ThreadedSubscription:
 
 
 def _in_its_thread(handler: Callable[[Any], Any] | None) -> Callable[[Any], object] | None:
-    if handler is None:
-        return None
+    if not callable(handler):
+        return handler
 
     def handle(message: Any) -> object:
         result = handler(message)
@@ -281,7 +281,8 @@ class Asyncio:
             # What is closed has to be closed before the loop ends, and not by it.
             left = asyncio.all_tasks() - {asyncio.current_task()}
             assert not left, f"tasks are left: {left}"
-            assert open_sockets() <= before, "sockets are left"
+            more = open_sockets() - before
+            assert not more, f"sockets are left: {sorted(more)}"
             return result
 
         return asyncio.run(check())

@@ -50,11 +50,13 @@ def open_sockets() -> set[str]:
             stack.enter_context(proxy._changed)  # it neither accepts nor closes meanwhile
             strangers |= {sock.fileno() for link in proxy._links for sock in link.sockets}
         for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - Path.iterdir is no shorter
+            if fd in strangers:
+                continue
             with suppress(OSError):  # closed meanwhile, or no socket
                 name = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
-                if name.startswith("socket:") and fd not in strangers:
-                    if _local_port(fd) not in _ignored_ports:
-                        found.add(f"{fd} {name}")
+                is_socket = name.startswith("socket:")
+                if is_socket and _local_port(fd) not in _ignored_ports:
+                    found.add(f"{fd} {name}")
     return found
 
 
