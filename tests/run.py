@@ -74,7 +74,7 @@ def main() -> None:
     run(PYTHON, "-m", "ruff", "format", "--check", ".")
     run(PYTHON, "-m", "ruff", "check", ".")
     run(PYTHON, "-m", "mypy")
-    run(PYTHON, "-m", "pyright", "--warnings")
+    run(PYTHON, "-m", "pyright", "--warnings", "--pythonpath", PYTHON)
     run(PYTHON, "-X", "dev", "-m", "coverage", "run", "-m", "pytest", "-q", "-ra")
     run(PYTHON, "-m", "coverage", "report", f"--include={','.join(COVERED)}", "--fail-under=100")
 
