@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mqttlite.client import SubscriptionState
+from mqttlite.client.base import SubscriptionBase
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, UsageError
 from mqttlite.message import Message
@@ -23,7 +24,7 @@ AsyncHandler = Callable[[Message], Awaitable[object] | object]
 _log = logging.getLogger("mqttlite.aio")
 
 
-class AsyncSubscription:
+class AsyncSubscription(SubscriptionBase):
     """Messages of some topic filters; made by ``AsyncClient.subscribe()``.
 
     ``await`` it for the server's answer, or use it in an ``async with`` block, which
@@ -39,35 +40,14 @@ class AsyncSubscription:
         handler: AsyncHandler | None,
         timeout: float | None,
     ) -> None:
+        super().__init__(state)
         self._client = client
-        self._state = state
         self._timeout = timeout
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._handler = handler
-        state.owner = self
         if handler is not None:
             self._task = client.driver.loop.create_task(self._handle_all(handler))
-
-    @property
-    def topic_filters(self) -> tuple[str, ...]:
-        """The topic filters."""
-        return self._state.topic_filters
-
-    @property
-    def granted(self) -> dict[str, int]:
-        """The server's reason code for each filter: the granted QoS, or 0x80 and above."""
-        return dict(self._state.granted)
-
-    @property
-    def dropped(self) -> int:
-        """How many messages of QoS 0 were dropped because the buffer was full."""
-        return self._state.dropped
-
-    @property
-    def buffered(self) -> int:
-        """How many messages wait to be taken."""
-        return len(self._state.buffer)
 
     def __await__(self) -> Generator[None, None, Self]:
         return self._subscribed().__await__()
@@ -119,7 +99,7 @@ class AsyncSubscription:
         message = self._take()
         while message is None:
             if self._state.ended:
-                raise self._end()
+                raise self._failure or StopAsyncIteration
             await self._wait()
             message = self._take()
         return message
@@ -139,12 +119,6 @@ class AsyncSubscription:
         if self._state.options.qos:
             self._client.driver.pump_soon()  # the message before may have been acknowledged
         return message
-
-    def _end(self) -> BaseException:
-        error = self._state.error
-        if error is None or (isinstance(error, ConnectionClosed) and error.by is ClosedBy.CLIENT):
-            return StopAsyncIteration()
-        return error
 
     async def _wait(self) -> None:
         self._state.wanted = True

@@ -1,4 +1,4 @@
-"""What the two clients share: the arguments they are made with, and what can be asked of them."""
+"""What the two clients share: their arguments, and what can be asked of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from mqttlite.client.core import ClientCore
 from mqttlite.client.events import Connected, Disconnected
 from mqttlite.client.options import VERSIONS, ClientOptions, encode_password
+from mqttlite.client.subscriptions import SubscriptionState
 from mqttlite.endpoint import Endpoint
-from mqttlite.errors import UsageError
+from mqttlite.enums import ClosedBy
+from mqttlite.errors import ConnectionClosed, UsageError
 from mqttlite.message import Message, Will
 from mqttlite.options import TLS, Reconnect, Version, WhenFull
 from mqttlite.packets import Connack
@@ -166,6 +168,42 @@ class ClientBase:
     def __repr__(self) -> str:
         servers = ", ".join(map(str, self._core.options.endpoints))
         return f"<{type(self).__name__} {servers}, {self._core.state.value}>"
+
+
+class SubscriptionBase:
+    """What can be asked of a subscription of either client."""
+
+    def __init__(self, state: SubscriptionState) -> None:
+        self._state = state
+        state.owner = self
+
+    @property
+    def topic_filters(self) -> tuple[str, ...]:
+        """The topic filters."""
+        return self._state.topic_filters
+
+    @property
+    def granted(self) -> dict[str, int]:
+        """The server's reason code for each filter: the granted QoS, or 0x80 and above."""
+        return dict(self._state.granted)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages of QoS 0 were dropped because the buffer was full."""
+        return self._state.dropped
+
+    @property
+    def buffered(self) -> int:
+        """How many messages wait to be taken."""
+        return len(self._state.buffer)
+
+    @property
+    def _failure(self) -> Exception | None:
+        """Why no more messages come, unless the program wanted it so."""
+        error = self._state.error
+        if isinstance(error, ConnectionClosed) and error.by is ClosedBy.CLIENT:
+            return None
+        return error
 
 
 def _endpoints(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mqttlite.client import SubscriptionState
+from mqttlite.client.base import SubscriptionBase
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, UsageError
 from mqttlite.message import Message
@@ -23,10 +23,8 @@ Handler = Callable[[Message], object]
 _AT_ONCE = 100
 """Messages that a handler gets before those of other subscriptions have their turn."""
 
-_log = logging.getLogger("mqttlite.sync")
 
-
-class Subscription:
+class Subscription(SubscriptionBase):
     """Messages of some topic filters; made by ``Client.subscribe()``.
 
     Use it in a ``with`` block, which unsubscribes at its end. Iterate over it, or call
@@ -41,33 +39,12 @@ class Subscription:
         handler: Handler | None,
         timeout: float | None,
     ) -> None:
+        super().__init__(state)
         self._client = client
-        self._state = state
         self._timeout = timeout
         self._waiters: list[threading.Lock] = []
         self._handler = handler
-        state.owner = self
         state.wanted = handler is not None
-
-    @property
-    def topic_filters(self) -> tuple[str, ...]:
-        """The topic filters."""
-        return self._state.topic_filters
-
-    @property
-    def granted(self) -> dict[str, int]:
-        """The server's reason code for each filter: the granted QoS, or 0x80 and above."""
-        return dict(self._state.granted)
-
-    @property
-    def dropped(self) -> int:
-        """How many messages of QoS 0 were dropped because the buffer was full."""
-        return self._state.dropped
-
-    @property
-    def buffered(self) -> int:
-        """How many messages wait to be taken."""
-        return len(self._state.buffer)
 
     def wait_subscribed(self) -> Self:
         """Wait for the server's answer: called by ``Client.subscribe()``."""
@@ -139,7 +116,8 @@ class Subscription:
                 if message is not None:
                     return message
                 if state.ended:
-                    self._raise_end()
+                    if self._failure is not None:
+                        raise self._failure
                     return None
                 state.wanted = True
                 waiter = threading.Lock()
@@ -148,13 +126,6 @@ class Subscription:
             left = -1.0 if deadline is None else max(0.0, deadline - monotonic())
             if not waiter.acquire(timeout=left):
                 raise TimeoutError(f"no message within {timeout:g} seconds")
-
-    def _raise_end(self) -> None:
-        """Raise the reason why no more messages come, unless the program wanted it so."""
-        error = self._state.error
-        wanted = isinstance(error, ConnectionClosed) and error.by is ClosedBy.CLIENT
-        if error is not None and not wanted:
-            raise error
 
     def wake(self) -> None:
         """There are messages, or there will be none: called by the driver, without its lock."""
