@@ -1,5 +1,6 @@
 """What is published and received: Message, Will, and the properties that a PUBLISH may have."""
 
+from math import ceil
 from typing import Protocol, TypedDict, cast
 
 from typing_extensions import Unpack
@@ -226,6 +227,14 @@ def as_bytes(payload: Payload) -> bytes:
         f"a payload must be str or bytes, not {type(payload).__name__}: encode it first, "
         f"for example with json.dumps() or str()"
     )
+
+
+def remaining_seconds(expires_at: float, now: float) -> int:
+    """What is left of a Message Expiry Interval, in whole seconds, rounded up.
+
+    The difference of two times may be off by a hair, which does not make a second.
+    """
+    return max(0, ceil(expires_at - now - 0.001))
 
 
 def check_qos(qos: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil
 from typing import Final
 
 from mqttlite.client.operations import DeliveryState
@@ -11,7 +10,7 @@ from mqttlite.client.options import ClientOptions
 from mqttlite.client.outbox import Outbox
 from mqttlite.enums import Fate, PacketType
 from mqttlite.errors import MqttError, UsageError
-from mqttlite.message import Properties
+from mqttlite.message import Properties, remaining_seconds
 from mqttlite.packets.properties import encode_properties
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
 from mqttlite.topics import encode_topic
@@ -88,7 +87,7 @@ class Publisher:
                 self._settle(delivery, Fate.EXPIRED)
                 return
             # What is left of its life (section 3.3.2.3.3).
-            left = ceil(delivery.expires_at - now)
+            left = remaining_seconds(delivery.expires_at, now)
             delivery.properties = delivery.properties.copy()
             delivery.properties["message_expiry_interval"] = left
         try:

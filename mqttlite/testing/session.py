@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from math import ceil
 
 from mqttlite.limits import NEVER_EXPIRES
-from mqttlite.message import Properties, Will
+from mqttlite.message import Properties, Will, remaining_seconds
 from mqttlite.packets import SubscriptionOptions
 from mqttlite.protocol import Outgoing, Session
 from mqttlite.testing.connection import BrokerConnection
@@ -76,7 +75,7 @@ class Delivery(Outgoing):
     def count_down(self, now: float) -> None:
         """Set the expiry interval to what is left of it [MQTT-3.3.2-6]."""
         if self.expires_at is not None and self.properties is not None:
-            left = max(ceil(self.expires_at - now), 0)
+            left = remaining_seconds(self.expires_at, now)
             self.properties["message_expiry_interval"] = left
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 import pytest
 
 from mqttlite.errors import InvalidTopic, UsageError
-from mqttlite.message import Message, Properties, Will, as_bytes, check_qos
+from mqttlite.message import Message, Properties, Will, as_bytes, check_qos, remaining_seconds
 
 
 def _anything(value: object) -> Any:
@@ -248,3 +248,17 @@ def test_the_repr_of_a_will_does_not_show_the_payload() -> None:
     will = Will("a/b", b"s3cret", qos=1, correlation_data=b"s3cret")
     assert repr(will) == "Will('a/b', 6 bytes, qos=1)"
     assert "s3cret" not in f"{will}"
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "now", "left"),
+    [(1010.0, 1000.0, 10), (1010.0, 1000.5, 10), (1010.0, 1009.2, 1), (1010.0, 1011.0, 0)],
+)
+def test_remaining_seconds(expires_at: float, now: float, left: int) -> None:
+    assert remaining_seconds(expires_at, now) == left
+
+
+def test_remaining_seconds_of_floats() -> None:
+    now = 711.65
+    assert 1000 + now - now > 1000  # by a hair
+    assert remaining_seconds(1000 + now, now) == 1000
