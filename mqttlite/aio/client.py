@@ -46,7 +46,7 @@ class AsyncClient(ClientBase):
     def _set_up(self, options: ClientOptions) -> ClientCore:
         core = ClientCore(options, random)
         self.driver = Driver(core, self._report)
-        self._handled: list[AsyncSubscription] = []
+        self._handled: set[AsyncSubscription] = set()
         return core
 
     # --- connecting and closing
@@ -65,10 +65,10 @@ class AsyncClient(ClientBase):
             await driver.wait(operation, None)
         except BaseException:
             driver.cancel_connect()
+            await driver.wait_closed()
             raise
-        finally:
-            if not self.is_connected:
-                await driver.wait_closed()
+        if self.is_idle:
+            await driver.wait_closed()
         return operation.result()
 
     async def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
@@ -89,8 +89,7 @@ class AsyncClient(ClientBase):
             raise
         finally:
             await driver.wait_closed()
-        handled, self._handled = self._handled, []
-        for subscription in handled:
+        for subscription in list(self._handled):
             left = timeout - (driver.now() - started)
             await subscription.stop_handler(max(left, 0.0))
 
@@ -211,6 +210,7 @@ class AsyncClient(ClientBase):
         its protocol version cannot do; awaiting raises SubscribeError if it refuses a filter.
         """
         check_handler(handler)
+        _ = self.driver.loop  # without a running loop: a RuntimeError, before anything is done
         state = make_subscription(
             topic_filters,
             qos=qos,
@@ -254,8 +254,9 @@ class AsyncClient(ClientBase):
         self, state: SubscriptionState, handler: AsyncHandler | None, timeout: float | None
     ) -> AsyncSubscription:
         subscription = AsyncSubscription(self, state, handler, timeout)
-        if handler is not None:
-            self._handled.append(subscription)
+        if subscription.task is not None:
+            self._handled.add(subscription)
+            subscription.task.add_done_callback(lambda _task: self._handled.discard(subscription))
         return subscription
 
     async def unsubscribe(
@@ -317,7 +318,7 @@ class AsyncClient(ClientBase):
         self.driver.pump_soon()
         return operation
 
-    def report_handler_error(self, error: Exception, message: Message) -> None:
+    def report_handler_error(self, error: BaseException, message: Message) -> None:
         """A handler has raised."""
         _log.error("the handler for %r raised", message.topic, exc_info=error)
         if self._on_error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -15,6 +16,9 @@ from mqttlite.protocol.session import Answerable
 
 _FLUSH_SIZE: Final = 64 * 1024
 """Bytes that are sent at once; less is gathered until the loop's next turn."""
+
+
+_log = logging.getLogger("mqttlite.aio")
 
 
 class Wakeable(Protocol):
@@ -62,11 +66,12 @@ class Driver:
             operation.waiters = [future]
         else:
             operation.waiters.append(future)
-        if timeout is None:
-            await future
-            return
-        async with asyncio.timeout(timeout):
-            await future
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        finally:
+            if not operation.done:
+                operation.waiters.remove(future)
 
     async def wait_closed(self) -> None:
         """Wait until nothing of the connection is left."""
@@ -104,12 +109,16 @@ class Driver:
     def pump(self) -> None:
         """Do what the core wants done."""
         core = self.core
-        while (action := core.take_action()) is not None:
-            self._act(action)
-        link = self._link
-        if link is not None:
-            while link.is_writable and (data := core.data_to_send(self.now())):
-                link.write(data)
+        while True:
+            while (action := core.take_action()) is not None:
+                self._act(action)
+            link = self._link
+            if link is None or not link.is_writable:
+                break
+            data = core.data_to_send(self.now())
+            if not data:
+                break
+            link.write(data)
         if core.finished:
             finished, core.finished = core.finished, []
             for operation in finished:
@@ -124,6 +133,10 @@ class Driver:
             events, core.events = core.events, []
             for event in events:
                 self._report(event)
+        if core.notices:
+            notices, core.notices = core.notices, []
+            for level, text in notices:
+                _log.log(level, text)
         if self._hanging_up and link is not None and link.is_writable:
             link.finish()
         self._set_timer()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 AsyncHandler = Callable[[Message], Awaitable[object] | object]
 """What handles messages: a plain function, or one that is awaited."""
 
+_CANCEL_TIMEOUT = 1.0
+"""Seconds that a cancelled handler has to end."""
+
 _log = logging.getLogger("mqttlite.aio")
 
 
@@ -44,10 +47,11 @@ class AsyncSubscription(SubscriptionBase):
         self._client = client
         self._timeout = timeout
         self._waiters: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """The task that calls the handler, if there is one."""
         self._handler = handler
         if handler is not None:
-            self._task = client.driver.loop.create_task(self._handle_all(handler))
+            self.task = client.driver.loop.create_task(self._handle_all(handler))
 
     def __await__(self) -> Generator[None, None, Self]:
         return self._subscribed().__await__()
@@ -62,6 +66,9 @@ class AsyncSubscription(SubscriptionBase):
         except TimeoutError:
             client.end_subscription(self)
             raise TimeoutError("the server did not answer SUBSCRIBE in time") from None
+        except BaseException:
+            client.end_subscription(self)
+            raise
         operation.result()
         return self
 
@@ -96,6 +103,11 @@ class AsyncSubscription(SubscriptionBase):
         return self
 
     async def __anext__(self) -> Message:
+        if self._handler is not None:
+            raise UsageError("the messages of this subscription go to its handler")
+        return await self._next()
+
+    async def _next(self) -> Message:
         message = self._take()
         while message is None:
             if self._state.ended:
@@ -113,8 +125,6 @@ class AsyncSubscription(SubscriptionBase):
                 raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT) from None
 
     def _take(self) -> Message | None:
-        if self._handler is not None and asyncio.current_task() is not self._task:
-            raise UsageError("the messages of this subscription go to its handler")
         message = self._state.take()
         if self._state.options.qos:
             self._client.driver.pump_soon()  # the message before may have been acknowledged
@@ -124,7 +134,11 @@ class AsyncSubscription(SubscriptionBase):
         self._state.wanted = True
         future = self._client.driver.loop.create_future()
         self._waiters.append(future)
-        await future
+        try:
+            await future
+        finally:
+            if future in self._waiters:
+                self._waiters.remove(future)
 
     def wake(self) -> None:
         """There are messages, or there will be none: called by the driver."""
@@ -134,20 +148,28 @@ class AsyncSubscription(SubscriptionBase):
                 future.set_result(None)
 
     async def _handle_all(self, handler: AsyncHandler) -> None:
-        try:
-            async for message in self:
-                await self._handle(handler, message)
-        except Exception as error:
-            _log.warning("the subscription to %s ended: %s", ", ".join(self.topic_filters), error)
+        while True:
+            try:
+                message = await self._next()
+            except StopAsyncIteration:
+                return
+            except Exception as error:
+                filters = ", ".join(self.topic_filters)
+                _log.warning("the subscription to %s ended: %s", filters, error)
+                return
+            await self._handle(handler, message)
 
     async def _handle(self, handler: AsyncHandler, message: Message) -> None:
         try:
             result = handler(message)
             if isawaitable(result):
                 await result
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             # It is not acknowledged: the server delivers it again in the next connection.
-            self._state.finish_taken(processed=False)
+            self._state.reject(message)
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # it is this task that is cancelled, not one that the handler awaited
             self._client.report_handler_error(error, message)
         else:
             self._state.finish_taken(processed=True)
@@ -156,10 +178,12 @@ class AsyncSubscription(SubscriptionBase):
 
     async def stop_handler(self, timeout: float) -> None:
         """Let the handler finish what it is at, for a while, then cancel it."""
-        task = self._task
+        task = self.task
         if task is None or task is asyncio.current_task():
             return
         _, pending = await asyncio.wait([task], timeout=timeout)
         if pending:
             task.cancel()
-            await asyncio.wait([task])
+            _, pending = await asyncio.wait([task], timeout=_CANCEL_TIMEOUT)
+        if pending:
+            _log.warning("the handler of %s does not end", ", ".join(self.topic_filters))

@@ -92,7 +92,7 @@ class ClientBase:
         queue_qos_0: bool = False,
         on_connect: Callable[[Connected], object] | None = None,
         on_disconnect: Callable[[Disconnected], object] | None = None,
-        on_error: Callable[[Exception, Message], object] | None = None,
+        on_error: Callable[[BaseException, Message], object] | None = None,
     ) -> None:
         for callback in (on_connect, on_disconnect, on_error):
             if callback is not None and not callable(callback):

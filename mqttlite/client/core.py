@@ -16,16 +16,17 @@ found to work, the back-off. What does not, is in ``ClientConnection``.
 A shell calls in with what happens: ``transport_opened``, ``dial_failed``, ``receive``,
 ``transport_closed``, ``handle_deadline`` at ``next_deadline``, and the user's wishes. After
 every call it takes what there is: ``data_to_send``, ``take_action``, ``finished`` operations
-that somebody waits for, ``ready`` subscriptions whose consumer wants to know, and ``events``.
+that somebody waits for, ``ready`` subscriptions whose consumer wants to know, ``events``, and
+``notices`` to be logged.
 Nothing is called back, and nothing here looks at a clock.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from logging import INFO, WARNING
 from typing import Any, Final
 
 from mqttlite.client.backoff import Backoff
@@ -63,8 +64,6 @@ _LINGER: Final = 2.0
 
 _GOODBYE: Final = 0.5
 """Seconds of the time-out of ``close()`` that are left for DISCONNECT."""
-
-_log = logging.getLogger("mqttlite.client")
 
 
 class ClientState(Enum):
@@ -116,6 +115,8 @@ class ClientCore:
         self.events: list[Event] = []
         self.acknowledger: Callable[[Answerable], None] = lambda receipt: receipt.accept()
         self.unmatched_messages = 0
+        self.notices: list[tuple[int, str]] = []
+        """What is to be logged, by level: by the shell, when it holds no lock."""
 
         self._connection: ClientConnection | None = None
         self._publisher = Publisher(options, self.session, self._notify)
@@ -153,6 +154,11 @@ class ClientCore:
     def is_idle(self) -> bool:
         """Whether there is no connection, and none is wanted."""
         return self.state is ClientState.IDLE
+
+    @property
+    def next_expiry(self) -> float | None:
+        """When one of the messages that wait to be sent may expire."""
+        return self._publisher.outbox.next_expiry
 
     @property
     def unsent_size(self) -> int:
@@ -261,7 +267,7 @@ class ClientCore:
             self._backoff.connection_lasted(now - self._connected_at)
             self._retry_later(error, now)
         elif self._may_fall_back(error):
-            _log.info("the server refuses MQTT 5.0: trying 3.1.1")
+            self.notices.append((INFO, "the server refuses MQTT 5.0: trying 3.1.1"))
             self._version = ProtocolVersion.MQTT_3_1_1
             self._dial()
         else:
@@ -327,7 +333,7 @@ class ClientCore:
         if delay is None:
             self.give_up(error)
             return
-        _log.info("no connection (%s): trying again in %.1f seconds", error, delay)
+        self.notices.append((INFO, f"no connection ({error}): trying again in {delay:.1f} seconds"))
         self.state = ClientState.WAITING
         self._retry_at = now + delay
 
@@ -337,7 +343,7 @@ class ClientCore:
         A shell may call it at any time, when it cannot go on.
         """
         self.failure = error
-        _log.warning("the connection is over: %s", error)
+        self.notices.append((WARNING, f"the connection is over: {error}"))
         if self._connection is not None:
             self._connection.lose(ConnectionLost(str(error)))
             self._connection = None
@@ -406,28 +412,37 @@ class ClientCore:
                 if len(target.buffer) < target.buffer_size:
                     target.buffer.append(packet)
                 else:
-                    target.push(packet)
+                    self._push_beyond(target, packet)
                 if target.wanted:
                     target.wanted = False
                     self.ready.append(target)
             elif targets:
                 for target, part in zip(targets, share_out(packet, len(targets)), strict=True):
-                    target.push(part)
+                    self._push_beyond(target, part)
                     if target.wanted:
                         target.wanted = False
                         self.ready.append(target)
             else:
                 self._drop_unmatched(packet)
 
+    def _push_beyond(self, target: SubscriptionState, message: Message) -> None:
+        """Give a message to a subscription whose buffer may be full."""
+        dropped = target.dropped
+        target.push(message)
+        if target.dropped and not dropped:
+            filters = ", ".join(target.topic_filters)
+            text = f"the buffer of the subscription to {filters} is full: messages are dropped"
+            self.notices.append((WARNING, text))
+
     def _drop_unmatched(self, message: Message) -> None:
         """Acknowledge a message that nobody wants [MQTT-4.5.0-2]."""
         self.unmatched_messages += 1
         if self.unmatched_messages == 1:
-            _log.warning(
-                "a message to %r matches no subscription: such messages are counted and dropped, "
-                "unless unmatched() takes them",
-                message.topic,
+            text = (
+                f"a message to {message.topic!r} matches no subscription: such messages are "
+                f"counted and dropped, unless unmatched() takes them"
             )
+            self.notices.append((WARNING, text))
         accept(message)
 
     def _receive_packet(self, packet: Packet, connection: ClientConnection, now: float) -> None:
@@ -436,6 +451,8 @@ class ClientCore:
         elif isinstance(packet, Suback):
             for subscription in self._subscriber.receive_suback(packet):
                 self.end_subscription(subscription, processed=True)
+                if subscription is self._replies and subscription.error is not None:
+                    self._replies.fail(subscription.error)
         elif isinstance(packet, Unsuback):
             self._subscriber.receive_unsuback(packet)
 
@@ -562,6 +579,7 @@ class ClientCore:
     ) -> Operation[dict[str, int]]:
         """End a subscription whose consumer leaves; what it did not take is discarded."""
         operation = self.unsubscribe(subscription)
+        subscription.finish_taken(processed=processed)
         subscription.discard(processed=processed)
         return operation
 
@@ -591,8 +609,9 @@ class ClientCore:
 
     def expect_reply(self) -> tuple[str, bytes, Operation[Message]]:
         """Return the response topic and correlation data for one request, and its answer."""
-        if self._replies is None:
-            raise UsageError("open_replies() comes first")
+        self.check_open()
+        if self._replies is None:  # the client was closed and connected since then
+            raise ConnectionClosed("the connection was closed", by=ClosedBy.CLIENT)
         return self._replies.expect()
 
     def forget_reply(self, correlation_data: bytes) -> None:
@@ -686,7 +705,7 @@ class ClientCore:
             self._retry_at,
             self._drain_deadline,
             self._hang_up_deadline,
-            self._publisher.outbox.next_expiry,
+            self.next_expiry,
             self._connection.next_deadline() if self._connection is not None else None,
         ]
         return min((d for d in deadlines if d is not None), default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
@@ -22,8 +21,6 @@ WhenBufferFull = Literal["drop_oldest", "drop_newest"]
 
 _ROUTES_CACHED: Final = 16_384
 _LONGEST_CACHED: Final = 256  # characters of a topic
-
-_log = logging.getLogger("mqttlite.client")
 
 
 class SubscriptionState:
@@ -73,19 +70,11 @@ class SubscriptionState:
                 if self._when_full == "drop_newest" and _is_expendable(message):
                     break
                 buffer.popleft()
-                self._count_dropped()
+                self.dropped += 1
             if len(buffer) >= self.buffer_size and _is_expendable(message):
-                self._count_dropped()
+                self.dropped += 1
                 return
         buffer.append(message)
-
-    def _count_dropped(self) -> None:
-        self.dropped += 1
-        if self.dropped == 1:
-            _log.warning(
-                "the buffer of the subscription to %s is full: messages are dropped from now on",
-                ", ".join(self.topic_filters),
-            )
 
     def take(self) -> Message | None:
         """Take the next message, None if there is none; the one taken before is acknowledged."""
@@ -99,6 +88,11 @@ class SubscriptionState:
         if message.qos and self.ack == "auto":
             self._taken = message
         return message
+
+    def reject(self, message: Message) -> None:
+        """The program has failed at a message: it is to be delivered again, if not acknowledged."""
+        self._taken = None
+        _abandon(message)
 
     def finish_taken(self, *, processed: bool) -> None:
         """The program is done with the message that it took last, well or badly."""

@@ -31,7 +31,7 @@ from mqttlite.message import (
 from mqttlite.packets import Connack, SubscriptionOptions
 from mqttlite.sync.delivery import Delivery
 from mqttlite.sync.dispatcher import Dispatcher
-from mqttlite.sync.driver import Driver
+from mqttlite.sync.driver import Driver, forked
 from mqttlite.sync.subscription import Handler, Subscription
 
 _GRACE = 1.0
@@ -45,7 +45,7 @@ class Client(ClientBase):
 
     Use it in a ``with`` block, which connects and closes, or call ``connect()`` and
     ``close()``. All methods may be called from any thread, and from handlers. The arguments are
-    those of ``ClientBase``. In a signal handler use ``publish_nowait()``, which does not wait.
+    those of ``ClientBase``. Signal handlers are no place to call it: they may interrupt it.
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
@@ -64,9 +64,11 @@ class Client(ClientBase):
         A failed or interrupted connect leaves nothing behind, and may be repeated.
         """
         driver = self.driver
+        if driver.is_forked:
+            raise forked()
         with driver as core:
-            operation = core.connect(monotonic())
             driver.start()
+            operation = core.connect(monotonic())
         try:
             driver.wait(operation, None)
         except BaseException:
@@ -317,13 +319,13 @@ class Client(ClientBase):
         with self.driver as core:
             return core.end_subscription(state, processed=processed)
 
-    def report_handler_error(self, error: Exception, message: Message) -> None:
+    def report_handler_error(self, error: BaseException, message: Message) -> None:
         """A handler has raised."""
         _log.error("the handler for %r raised", message.topic, exc_info=error)
         if self._on_error is not None:
             try:
                 self._on_error(error, message)
-            except Exception:
+            except BaseException:
                 _log.exception("on_error raised")
 
     def _report(self, event: Event) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 
 _log = logging.getLogger("mqttlite.sync")
 
@@ -18,43 +18,46 @@ class Dispatcher:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def is_current_thread(self) -> bool:
-        """Whether a job of this dispatcher is asking."""
-        return threading.current_thread() is self._thread
+        self._stopping = False
 
     def put(self, job: Callable[[], object]) -> None:
         """Run a job in its turn."""
-        self._jobs.put(job)
-        with self._lock:
+        with self._changed:
+            self._jobs.append(job)
             if self._thread is None:
+                self._stopping = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
+            else:
+                self._changed.notify()
 
     def stop(self, timeout: float) -> None:
         """End the thread after the jobs that it has; wait for that for some seconds."""
-        with self._lock:
+        with self._changed:
             thread = self._thread
-        if thread is None:
-            return
-        self._jobs.put(None)
-        if not self.is_current_thread:
+            self._stopping = True
+            self._changed.notify()
+        if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the thread is not there."""
+        self.__init__(self._name)  # type: ignore[misc]  # all of it is made anew
 
     def _run(self) -> None:
         while True:
-            job = self._jobs.get()
-            if job is None:
-                with self._lock:
-                    if self._jobs.empty():
-                        self._thread = None
-                        return
-                continue
+            with self._changed:
+                while not self._jobs and not self._stopping:
+                    self._changed.wait()
+                if not self._jobs:
+                    self._thread = None
+                    return
+                job = self._jobs.popleft()
             try:
                 job()
-            except Exception:
+            except BaseException:
+                # sys.exit() in a handler, too: the others are to go on.
                 _log.exception("a callback raised")

@@ -19,12 +19,21 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
-from mqttlite.client import ClientCore, DeliveryState, Dial, Event, HangUp, Operation
+from mqttlite.client import (
+    ClientCore,
+    DeliveryState,
+    Dial,
+    Event,
+    HangUp,
+    Operation,
+    SubscriptionState,
+)
 from mqttlite.endpoint import Endpoint
 from mqttlite.errors import UsageError
 from mqttlite.layers.tls import TlsLayer
 from mqttlite.protocol.session import Answerable
 from mqttlite.sync.dial import DialCancelled, dial
+from mqttlite.sync.lock import CoreLock
 
 _READ_SIZE: Final = 64 * 1024
 _READS_AT_ONCE: Final = 8
@@ -46,6 +55,10 @@ _log = logging.getLogger("mqttlite.sync")
 _running: WeakSet[Driver] = WeakSet()
 
 
+_Notes = tuple[list[Operation[Any] | DeliveryState], list[SubscriptionState], list[tuple[int, str]]]
+"""Operations that are finished, subscriptions that have something, and what is to be logged."""
+
+
 class Wakeable(Protocol):
     """What stands behind a subscription's ``owner``."""
 
@@ -62,16 +75,18 @@ class Driver:
 
     def __init__(self, core: ClientCore, report: Callable[[Event], None], name: str) -> None:
         self.core = core
-        self.lock = threading.RLock()
+        self.lock = CoreLock()
         self._report = report
         self.name = name
         self._thread: threading.Thread | None = None
         self._is_running = False
+        self.is_forked = False
         self._asleep = False
         self._buffer = memoryview(bytearray(_READ_SIZE))
         self._socket: socket.socket | None = None
         self._tls: TlsLayer | None = None
         self._unsent: bytes | memoryview = b""
+        self._write_error: OSError | None = None
         self._last_write = 0.0
         self._hanging_up = False
         self._dialing: _Dialing | None = None
@@ -81,7 +96,7 @@ class Driver:
     # --- for callers
 
     def __enter__(self) -> ClientCore:
-        self.lock.acquire()
+        self.lock.__enter__()
         return self.core
 
     def __exit__(
@@ -95,14 +110,13 @@ class Driver:
             notes = self._take_notes()
             self.wake()
         finally:
-            self.lock.release()
+            self.lock.__exit__(None, None, None)
         self._notify(notes)
 
     def start(self) -> None:
         """See that the I/O thread runs; under the lock."""
         if self._is_running:
             return
-        self._is_running = True
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
         self._wakened.setblocking(False)
@@ -115,8 +129,9 @@ class Driver:
             name=self.name,
             daemon=True,
         )
-        _running.add(self)
         self._thread.start()
+        self._is_running = True
+        _running.add(self)
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the I/O thread, which comes when the client is idle."""
@@ -138,6 +153,8 @@ class Driver:
         """
         if not self._asleep and not urgent:
             return  # the I/O thread is about, or has been woken
+        if self.core.next_expiry is not None:
+            self.wake()  # it may have to get up earlier
         now = monotonic()
         if urgent or now - self._last_write > _QUICK_SUCCESSION:
             self._write()
@@ -174,7 +191,7 @@ class Driver:
     def _write(self) -> None:
         """Write what there is, as far as the socket takes it."""
         connection = self._socket
-        if connection is None:
+        if connection is None or self._write_error is not None:
             return
         core = self.core
         while True:
@@ -193,8 +210,9 @@ class Driver:
             except (BlockingIOError, InterruptedError):
                 self._unsent = data
                 return
-            except OSError:  # reading will show the same
-                self._unsent = b""
+            except OSError as error:
+                self._write_error = error
+                self.wake()
                 return
             self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
         if self._hanging_up:
@@ -215,28 +233,31 @@ class Driver:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
 
-    def _take_notes(self) -> tuple[list[Any], list[Any], list[Event]]:
+    def _take_notes(self) -> _Notes:
+        """Take what others are to be told when the lock is released.
+
+        Events are queued at once, so that they stay in order.
+        """
         core = self.core
-        notes = (core.finished, core.ready, core.events)
-        if core.finished:
-            core.finished = []
-        if core.ready:
-            core.ready = []
-        if core.events:
-            core.events = []
-        return notes
+        finished, core.finished = core.finished, []
+        ready, core.ready = core.ready, []
+        notices, core.notices = core.notices, []
+        events, core.events = core.events, []
+        for event in events:
+            self._report(event)
+        return finished, ready, notices
 
     # --- without the lock
 
-    def _notify(self, notes: tuple[list[Any], list[Any], list[Event]]) -> None:
-        finished, ready, events = notes
+    def _notify(self, notes: _Notes) -> None:
+        finished, ready, notices = notes
         for operation in finished:
-            for waiter in operation.waiters:
+            for waiter in operation.waiters or ():
                 waiter.release()
         for subscription in ready:
             subscription.owner.wake()
-        for event in events:
-            self._report(event)
+        for level, text in notices:
+            _log.log(level, text)
 
     # --- the I/O thread
 
@@ -261,6 +282,9 @@ class Driver:
             _log.exception("the I/O thread has failed")
             with self.lock:
                 self._is_running = False
+                _running.discard(self)
+                if self._dialing is not None:
+                    self._abandon_dialing(self._dialing)
                 self._close_socket()
                 self.core.give_up(error)
                 notes = self._take_notes()
@@ -313,6 +337,7 @@ class Driver:
                 core.receive(data, now)
         if self._tls is not None and self._tls.error is not None:
             closed = self._tls.error
+        closed = closed or self._write_error
         if closed is not None and self._socket is not None:
             self._close_socket()
             core.transport_closed(now, None if closed is _EOF else closed)
@@ -343,17 +368,26 @@ class Driver:
 
     def _act(self, action: Dial | HangUp, now: float) -> None:
         if isinstance(action, Dial):
-            self._dialing = _Dialing(self, action.endpoint)
-            self._dialing.start()
+            try:
+                dialing = _Dialing(self, action.endpoint)
+                dialing.start()
+            except (OSError, RuntimeError) as error:  # no descriptor, or no thread, to be had
+                self.core.dial_failed(error, now)
+            else:
+                self._dialing = dialing
         elif self._socket is not None and action.graceful:
             self._hanging_up = True
         else:
             if self._dialing is not None:
-                self._dialing.cancel()
-                self._abandoned.append(self._dialing)
-                self._dialing = None
+                self._abandon_dialing(self._dialing)
             self._close_socket()
             self.core.transport_closed(now)
+
+    def _abandon_dialing(self, dialing: _Dialing) -> None:
+        dialing.cancel()
+        self._dialing = None
+        self._abandoned = [each for each in self._abandoned if each.is_alive()]
+        self._abandoned.append(dialing)
 
     def _take_dialed(self, dialing: _Dialing, now: float) -> None:
         self._dialing = None
@@ -369,6 +403,7 @@ class Driver:
         connection, self._socket = self._socket, None
         self._tls = None
         self._unsent = b""
+        self._write_error = None
         self._hanging_up = False
         if connection is not None:
             self._selector.unregister(connection)
@@ -378,16 +413,20 @@ class Driver:
 
     def after_fork(self) -> None:
         """In the child of a fork: the I/O thread is not there, and the connection is not ours."""
-        self.lock = threading.RLock()
+        self.lock = CoreLock()
+        self.is_forked = True
         self._is_running = False
         self._thread = None
         self._asleep = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self.core.give_up(
-            UsageError("this client was connected before fork(): make one in each process")
-        )
+        self.core.give_up(forked())
+
+
+def forked() -> UsageError:
+    """What to say in a child process that got the client from its parent."""
+    return UsageError("this client was connected before fork(): make one in each process")
 
 
 class _Dialing:
@@ -408,13 +447,22 @@ class _Dialing:
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._cancel.close()
+            self._cancel_seen.close()
+            raise
 
     def cancel(self) -> None:
         """The connection is not wanted any more; under the driver's lock."""
         self._cancelled = True
         with suppress(OSError):
             self._cancel.send(b"\0")
+
+    def is_alive(self) -> bool:
+        """Whether it goes on."""
+        return self._thread.is_alive()
 
     def join(self, timeout: float) -> None:
         """Wait for the end."""
@@ -442,11 +490,14 @@ class _Dialing:
 
 def _close_running() -> None:
     """Let nothing be lost that was accepted before the interpreter ended."""
+    deadline = monotonic() + _EXIT_TIMEOUT
+    closing = []
     for driver in list(_running):
-        with driver as core:
-            operation = core.close(monotonic(), _EXIT_TIMEOUT)
-        with suppress(TimeoutError):
-            driver.wait(operation, _EXIT_TIMEOUT)
+        with suppress(Exception), driver as core:
+            closing.append((driver, core.close(monotonic(), _EXIT_TIMEOUT)))
+    for driver, operation in closing:
+        with suppress(Exception):
+            driver.wait(operation, max(0.0, deadline - monotonic()))
 
 
 def _after_fork_in_child() -> None:

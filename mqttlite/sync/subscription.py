@@ -125,6 +125,9 @@ class Subscription(SubscriptionBase):
                 self._waiters.append(waiter)
             left = -1.0 if deadline is None else max(0.0, deadline - monotonic())
             if not waiter.acquire(timeout=left):
+                with driver.lock:
+                    if waiter in self._waiters:
+                        self._waiters.remove(waiter)
                 raise TimeoutError(f"no message within {timeout:g} seconds")
 
     def wake(self) -> None:
@@ -154,10 +157,10 @@ class Subscription(SubscriptionBase):
         driver, state = self._client.driver, self._state
         try:
             handler(message)
-        except Exception as error:
+        except BaseException as error:  # sys.exit() does not end another's thread
             # It is not acknowledged: the server delivers it again in the next connection.
             with driver:
-                state.finish_taken(processed=False)
+                state.reject(message)
             self._client.report_handler_error(error, message)
         else:
             if message.qos:

@@ -295,13 +295,42 @@ class TestReconnecting:
 
 
 class TestDispatch:
-    def test_nobody_matches(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_full_buffer_is_told_of_once(self) -> None:
         hand = connected()
-        with caplog.at_level(logging.WARNING):
-            hand.receive(Message("a", b"", 1, packet_id=1), Message("b", b""))
+        subscription = hand.subscribed(["a", "b"], 0, buffer_size=1)
+        hand.receive(Message("a", b"1"), Message("a", b"2"), Message("b", b"3"))
+        assert payloads(subscription) == [b"3"]
+        [(level, text)] = hand.core.notices
+        assert level == logging.WARNING
+        assert "a, b is full" in text
+
+    def test_what_was_taken_last_is_acknowledged_at_the_end(self) -> None:
+        for processed in (True, False):
+            hand = connected()
+            subscription = hand.subscribed("t")
+            hand.receive(Message("t", b"", 1, packet_id=1))
+            assert subscription.take() is not None
+            hand.core.end_subscription(subscription, processed=processed)
+            assert (b"\x40\2\0\1" in hand.sent()) == processed
+
+    def test_a_message_that_was_failed_at_does_not_hold_back_others(self) -> None:
+        hand = connected()
+        subscription = hand.subscribed("t", ack="manual")
+        hand.receive(*(Message("t", b"", 1, packet_id=each) for each in (1, 2)))
+        first, second = subscription.take(), subscription.take()
+        assert first is not None
+        assert second is not None
+        subscription.reject(first)
+        second.ack()
+        assert hand.sent() == b"\x40\2\0\2"
+
+    def test_nobody_matches(self) -> None:
+        hand = connected()
+        hand.receive(Message("a", b"", 1, packet_id=1), Message("b", b""))
         assert hand.core.unmatched_messages == 2
-        assert len(caplog.records) == 1
-        assert "'a' matches no subscription" in caplog.text
+        [(level, text)] = hand.core.notices
+        assert level == logging.WARNING
+        assert "'a' matches no subscription" in text
         assert hand.sent() == b"\x40\2\0\1"
 
     def test_somebody_takes_what_nobody_matches(self) -> None:
@@ -412,8 +441,22 @@ class TestRequests:
         with pytest.raises(RuntimeError, match="gone"):
             operation.result()
         hand.core.forget_reply(data)
-        with pytest.raises(UsageError, match="comes first"):
+        with pytest.raises(ConnectionClosed, match="given up: gone"):
             hand.core.expect_reply()
+        # Connected again: whoever waited for the inbox of the connection before learns so.
+        hand.connect()
+        with pytest.raises(ConnectionClosed, match="was closed"):
+            hand.core.expect_reply()
+
+    def test_a_refusal_after_a_reconnection_ends_what_waits(self) -> None:
+        hand = self.opened()
+        _, _, operation = hand.core.expect_reply()
+        hand.lose()
+        hand.connect()
+        hand.sent()
+        hand.receive(Suback(2, [0x87]))
+        with pytest.raises(SubscribeError):
+            operation.result()
 
     def test_it_is_opened_again_after_a_refusal(self) -> None:
         hand = connected()
