@@ -451,8 +451,8 @@ class ClientCore:
         elif isinstance(packet, Suback):
             for subscription in self._subscriber.receive_suback(packet):
                 self.end_subscription(subscription, processed=True)
-                if subscription is self._replies and subscription.error is not None:
-                    self._replies.fail(subscription.error)
+                if isinstance(subscription, ReplyInbox) and subscription.error is not None:
+                    subscription.fail(subscription.error)
         elif isinstance(packet, Unsuback):
             self._subscriber.receive_unsuback(packet)
 

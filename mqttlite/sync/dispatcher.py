@@ -43,10 +43,6 @@ class Dispatcher:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
-    def after_fork(self) -> None:
-        """In the child of a fork: the thread is not there."""
-        self.__init__(self._name)  # type: ignore[misc]  # all of it is made anew
-
     def _run(self) -> None:
         while True:
             with self._changed:

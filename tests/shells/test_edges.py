@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import subprocess
 import sys
 import threading
 from time import monotonic
@@ -196,6 +197,71 @@ def test_a_handler_that_does_not_end_does_not_hold_up_the_end() -> None:
             await asyncio.wait(others, timeout=TIMEOUT)
 
     asyncio.run(scenario())
+
+
+NOBODY_CLOSES = """
+import sys, mqttlite
+client = mqttlite.Client(sys.argv[1])
+client.connect()
+for number in range(1000):
+    client.publish_nowait("end", str(number), qos=1)
+"""
+
+FORKS = """
+import os, sys, warnings, mqttlite
+warnings.simplefilter("ignore", DeprecationWarning)  # fork() with threads: that is the point
+client = mqttlite.Client(sys.argv[1])
+client.connect()
+child = os.fork()
+if not child:
+    try:
+        try:
+            client.publish("end", "child", qos=1, timeout=5)
+        except mqttlite.ConnectionClosed as error:
+            assert "before fork()" in str(error), error
+        try:
+            client.connect()
+        except mqttlite.UsageError as error:
+            assert "one in each process" in str(error), error
+        client.close()
+    except BaseException as error:
+        print(repr(error), file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+client.publish("end", "parent", qos=1, timeout=5)
+client.close()
+"""
+
+
+def run(code: str, url: str) -> str:
+    """Run a program; return what it wrote as errors."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, url], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def test_the_end_of_the_interpreter_loses_nothing() -> None:
+    with (
+        Broker() as broker,
+        Client(broker.url) as client,
+        client.subscribe("end", qos=1, buffer_size=2000) as messages,
+    ):
+        assert not run(NOBODY_CLOSES, broker.url)
+        got = [messages.get(TIMEOUT).payload for _ in range(1000)]
+    assert got == [str(number).encode() for number in range(1000)]
+
+
+def test_a_fork() -> None:
+    with (
+        Broker() as broker,
+        Client(broker.url) as client,
+        client.subscribe("end", qos=1) as messages,
+    ):
+        run(FORKS, broker.url)
+        assert messages.get(TIMEOUT).payload == b"parent"
 
 
 class AsyncBrokerClient:
