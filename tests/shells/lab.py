@@ -313,6 +313,12 @@ class Lab:
     def is_5(self) -> bool:
         return self.version == "5.0"
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the server is to be had by plain TCP."""
+        host, _, port = self.url.removeprefix("mqtt://").partition(":")
+        return host, int(port)
+
     def client(self, url: str | None = None, **options: Any) -> AsyncClient:
         """Make a client: an AsyncClient, or a Client that looks like one."""
         options.setdefault("version", self.version)

@@ -145,8 +145,7 @@ async def test_every_property_arrives(lab: Lab) -> None:
 @all_versions
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_the_will_is_published_when_the_connection_is_cut(lab: Lab, qos: int) -> None:
-    host, _, port = lab.url.removeprefix("mqtt://").partition(":")
-    with Proxy((host, int(port))) as proxy:
+    with Proxy(lab.address) as proxy:
         url = f"mqtt://127.0.0.1:{proxy.port}"
         will = Will(lab.topic, b"gone", qos=qos)
         async with (
@@ -170,8 +169,7 @@ async def test_no_will_after_an_orderly_end(lab: Lab) -> None:
 
 @only_5
 async def test_will_properties(lab: Lab) -> None:
-    host, _, port = lab.url.removeprefix("mqtt://").partition(":")
-    with Proxy((host, int(port))) as proxy:
+    with Proxy(lab.address) as proxy:
         url = f"mqtt://127.0.0.1:{proxy.port}"
         will = Will(lab.topic, b"gone", content_type="x/y", user_properties=[("a", "b")])
         async with (
