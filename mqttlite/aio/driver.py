@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mqttlite.aio.dial import connect_socket
 from mqttlite.aio.link import Link
@@ -19,13 +19,6 @@ _FLUSH_SIZE: Final = 64 * 1024
 
 
 _log = logging.getLogger("mqttlite.aio")
-
-
-class Wakeable(Protocol):
-    """What stands behind a subscription's ``owner``."""
-
-    def wake(self) -> None:
-        """There are messages, or there will be none."""
 
 
 class Driver:

@@ -380,9 +380,7 @@ class ClientCore:
 
     def _process(self, connection: ClientConnection, now: float) -> None:
         """Pass on what a connection has received, and send what has become possible."""
-        received = connection.received
-        if received:
-            connection.received = []
+        if received := connection.take_received():
             self._dispatch(received, connection, now)
         if connection.completed:
             self._publisher.settle_completed(connection)
@@ -393,7 +391,9 @@ class ClientCore:
         elif self._closing is not None:
             self._check_drained(connection, now)
 
-    def _dispatch(self, received: list[Packet], connection: ClientConnection, now: float) -> None:
+    def _dispatch(
+        self, received: Sequence[Packet], connection: ClientConnection, now: float
+    ) -> None:
         """Hand messages to their subscriptions. This is the hot path of receiving."""
         table = self._subscriber.table
         routes = table.routes

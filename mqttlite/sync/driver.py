@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from weakref import WeakSet
 
 from mqttlite.client import (
@@ -57,13 +57,6 @@ _running: WeakSet[Driver] = WeakSet()
 
 _Notes = tuple[list[Operation[Any] | DeliveryState], list[SubscriptionState], list[tuple[int, str]]]
 """Operations that are finished, subscriptions that have something, and what is to be logged."""
-
-
-class Wakeable(Protocol):
-    """What stands behind a subscription's ``owner``."""
-
-    def wake(self) -> None:
-        """There are messages, or there will be none."""
 
 
 class Driver:
