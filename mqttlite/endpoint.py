@@ -1,6 +1,6 @@
 """Where a server is: a URL, taken apart and checked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
 from mqttlite.errors import NotSupported, UsageError
@@ -83,6 +83,33 @@ class Endpoint:
             username=username,
             password=password,
         )
+
+
+def parse_server_reference(reference: str, base: Endpoint) -> list[Endpoint]:
+    """Read the servers that a server names instead of itself (MQTT 5.0 section 4.11).
+
+    They are separated by spaces, each a host with or without a port, or a URL. What they leave
+    open is as it was: the scheme, so the encryption, and the credentials. Raises UsageError for
+    one that cannot be read, and for one that would give up the encryption.
+    """
+    servers = []
+    for name in reference.split():
+        scheme = "mqtt" if base.scheme == "unix" else base.scheme
+        url = name if "://" in name else f"{scheme}://{_bracket(name)}"
+        server = Endpoint.parse(url)
+        if base.tls and not server.tls:
+            raise UsageError(f"{base} refers to {server}, which is not encrypted")
+        if server.username is None and server.password is None:
+            server = replace(server, username=base.username, password=base.password)
+        servers.append(server)
+    if not servers:
+        raise UsageError("the server reference is empty")
+    return servers
+
+
+def _bracket(name: str) -> str:
+    """An IPv6 address without a port may come without its brackets."""
+    return f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
 
 
 def _unquote(text: str) -> str:

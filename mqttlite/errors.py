@@ -11,7 +11,7 @@ MqttError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mqttlite.enums import ClosedBy, Fate, ReasonCode, describe_reason
@@ -56,7 +56,8 @@ class ConnectionClosed(MqttError):
     """The connection is closed.
 
     ``reason_code`` is the one that was sent or received, ``None`` if none was;
-    ``reason_string`` is the server's own explanation; ``by`` says who ended the connection.
+    ``reason_string`` and ``user_properties`` are the server's own explanation, and
+    ``server_reference`` the server that it names instead; ``by`` says who ended the connection.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class ConnectionClosed(MqttError):
         reason_string: str | None = None,
         by: ClosedBy = ClosedBy.NETWORK,
         server_reference: str | None = None,
+        user_properties: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message)
         self.reason_code = None if reason_code is None else _as_reason_code(reason_code)
         self.reason_string = reason_string
         self.by = by
         self.server_reference = server_reference
+        self.user_properties = list(user_properties)
 
 
 class ConnectFailed(ConnectionClosed):

@@ -1,10 +1,12 @@
 """What is published and received: Message, Will, and the properties that a PUBLISH may have."""
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Protocol, TypedDict, cast
 
 from typing_extensions import Unpack
 
+from mqttlite.enums import ReasonCode
 from mqttlite.errors import UsageError
 from mqttlite.topics import encode_topic
 
@@ -68,8 +70,8 @@ class Properties(WillProperties, total=False):
 class Acknowledgeable(Protocol):
     """What a received message keeps in order to be acknowledged."""
 
-    def acknowledge(self) -> None:
-        """Tell the sender that the message has been processed."""
+    def acknowledge(self, reason_code: int = 0, properties: "Properties | None" = None) -> None:
+        """Tell the sender that the message has been processed, or why it has not."""
 
 
 class Message:
@@ -103,14 +105,32 @@ class Message:
         self.properties = properties
         self._receipt: Acknowledgeable | None = None
 
-    def ack(self) -> None:
+    def ack(
+        self,
+        reason_code: int = ReasonCode.SUCCESS,
+        *,
+        reason_string: str | None = None,
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Acknowledge the message; needed only in a subscription with ``ack="manual"``.
 
         May be called in any order, from any thread, and twice: the acknowledgements go out in
         the order in which the messages came [MQTT-4.6.0-2]. Does nothing for QoS 0.
+
+        A ``reason_code`` of 0x80 or above refuses the message (MQTT 5.0 sections 3.4.2.1 and
+        3.5.2.1): the server does not deliver it again. ``reason_string`` and
+        ``user_properties`` are for people and programs that look for the reason. MQTT 3.x has
+        no way to say any of it: there the message is just acknowledged. Raises UsageError for a
+        reason code that is none of PUBACK.
         """
-        if self._receipt is not None:
-            self._receipt.acknowledge()
+        if self._receipt is None:
+            return
+        properties: Properties = {}
+        if reason_string is not None:
+            properties["reason_string"] = reason_string
+        if user_properties:
+            properties["user_properties"] = list(user_properties)
+        self._receipt.acknowledge(reason_code, properties or None)
 
     @property
     def payload_format_indicator(self) -> int | None:

@@ -1,10 +1,10 @@
 """Values that say how a client is to behave: versions, policies, reconnection, TLS."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import UsageError
@@ -14,6 +14,21 @@ Version = Literal["5.0", "3.1.1", "3.1"]
 
 WhenFull = Literal["wait", "raise", "drop_oldest", "drop_newest"]
 """What publishing does when the outbox is full."""
+
+WhenSessionLost = Literal["republish", "report"]
+"""What becomes of the messages in flight when the server has lost the session."""
+
+ServerOrder = Literal["in_order", "shuffled"]
+"""The order in which the servers of an attempt are tried."""
+
+T = TypeVar("T")
+
+Asked = Callable[[], T | Awaitable[T]]
+"""A function that is asked anew for every attempt to connect.
+
+A plain function is called in a thread of its own. With ``AsyncClient`` it may be a coroutine
+function, which is awaited in its loop. What it raises makes the attempt a failed one.
+"""
 
 FINAL_REASON_CODES = frozenset(
     {
@@ -30,11 +45,14 @@ FINAL_REASON_CODES = frozenset(
         ReasonCode.PAYLOAD_FORMAT_INVALID,
         ReasonCode.RETAIN_NOT_SUPPORTED,
         ReasonCode.QOS_NOT_SUPPORTED,
-        ReasonCode.USE_ANOTHER_SERVER,
         ReasonCode.SERVER_MOVED,
     }
 )
-"""The reason codes in CONNACK or DISCONNECT after which trying again would not help."""
+"""The reason codes in CONNACK or DISCONNECT after which trying again would not help.
+
+Server moved, and use another server, which is not among them, are first followed to the server
+that they name; the table counts if that is not possible.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +64,15 @@ class Reconnect:
     begins anew once a connection has lasted for ``stable_after`` seconds. After
     ``maximum_attempts`` failures in a row (None: never), or a reason code that is in
     ``final_reason_codes``, the client gives up: everything that waits fails with the reason.
+
+    An attempt tries all servers. It begins with the one that was connected last
+    (``first_server="last"``), which may still have the session, or with the first of the list
+    (``"preferred"``). A connection to another server than the
+    first is left after ``return_after`` seconds, as soon as nothing is in flight, to try the
+    first one again (None: it is kept for as long as it lasts).
+
+    ``connect()`` fails with its first attempt, unless ``retry_first``: then it goes on in the
+    same way, for a program that starts before its network does.
     """
 
     first_delay: float = 1.0
@@ -53,6 +80,9 @@ class Reconnect:
     stable_after: float = 10.0
     maximum_attempts: int | None = None
     final_reason_codes: frozenset[int] = FINAL_REASON_CODES
+    first_server: Literal["last", "preferred"] = "last"
+    return_after: float | None = None
+    retry_first: bool = False
 
     def __post_init__(self) -> None:
         numbers = (self.first_delay, self.maximum_delay, self.stable_after)
@@ -67,6 +97,11 @@ class Reconnect:
             raise UsageError("Reconnect.stable_after must not be negative")
         if self.maximum_attempts is not None and self.maximum_attempts < 0:
             raise UsageError("Reconnect.maximum_attempts must not be negative")
+        if self.first_server not in ("preferred", "last"):
+            raise UsageError('Reconnect.first_server is "preferred" or "last"')
+        after = self.return_after
+        if after is not None and (not isinstance(after, (int, float)) or after <= 0):
+            raise UsageError("Reconnect.return_after must be positive, in seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

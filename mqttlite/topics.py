@@ -9,6 +9,8 @@ from mqttlite.limits import MAXIMUM_STRING_LENGTH
 
 T = TypeVar("T")
 
+_LONG_SEARCH = 100
+
 SHARED_PREFIX = "$share/"
 
 
@@ -170,6 +172,34 @@ class TopicTree(Generic[T]):
             if child.values or child.children:
                 break
             del parent.children[level]
+
+    def may_overlap(self, topic_filter: str) -> bool:
+        """Whether a topic may match both this filter and one that is here.
+
+        True also where to find out would be a long search.
+        """
+        nodes = [self._root]
+        for index, level in enumerate(split_share(topic_filter)[1].split("/")):
+            if level == "#":
+                return any(
+                    node.values or any(index or not name.startswith("$") for name in node.children)
+                    for node in nodes
+                )
+            following: list[_Node[T]] = []
+            for node in nodes:
+                children = node.children
+                if len(children) + len(following) > _LONG_SEARCH and level == "+":
+                    return True
+                wildcards = index > 0 or not level.startswith("$")
+                if wildcards and "#" in children:
+                    return True
+                if level == "+":
+                    names = [name for name in children if index or not name.startswith("$")]
+                else:
+                    names = [level, "+"] if wildcards else [level]
+                following += [children[name] for name in names if name in children]
+            nodes = following
+        return any(node.values or "#" in node.children for node in nodes)
 
     def match(self, topic: str) -> Iterator[T]:
         """All values whose filter matches the topic, once for each of their matching filters."""

@@ -15,9 +15,15 @@ from typing_extensions import Unpack
 from mqttlite.aio.delivery import AsyncDelivery
 from mqttlite.aio.driver import Driver
 from mqttlite.aio.subscription import AsyncHandler, AsyncSubscription
-from mqttlite.client import ClientCore, Event, Operation, SubscriptionState, make_subscription
-from mqttlite.client.base import ClientBase
-from mqttlite.client.events import Connected
+from mqttlite.client import (
+    ClientCore,
+    Event,
+    Operation,
+    SubscriptionState,
+    Unsubscribed,
+    make_subscription,
+)
+from mqttlite.client.base import ClientBase, make_goodbye
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
 from mqttlite.enums import ReasonCode
@@ -45,7 +51,8 @@ class AsyncClient(ClientBase):
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
         core = ClientCore(options, random)
-        self.driver = Driver(core, self._report)
+        self.driver = Driver(core, self._report, self._report_drops)
+        self._reports_drops = False
         self._handled: set[AsyncSubscription] = set()
         return core
 
@@ -71,16 +78,31 @@ class AsyncClient(ClientBase):
             await driver.wait_closed()
         return operation.result()
 
-    async def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
+    async def close(
+        self,
+        timeout: float = 5.0,
+        *,
+        drain: bool = True,
+        reason_code: int = ReasonCode.NORMAL_DISCONNECTION,
+        reason_string: str | None = None,
+        user_properties: Sequence[tuple[str, str]] = (),
+        session_expiry_interval: int | None = None,
+    ) -> None:
         """Close the connection, and end all subscriptions; ends within ``timeout`` seconds.
 
         First waits until everything that was accepted for publishing is acknowledged, unless
         ``drain`` is False; what is not then fails with PublishError. May be called twice, and
         from a handler. A closed client can connect again.
+
+        The rest is what DISCONNECT says (MQTT 5.0 section 3.14): the ``reason_code``, 0x04 for
+        example to have the will published, and ``session_expiry_interval``, the seconds for
+        which the session is to be kept after all, or no longer. Raises UsageError for what
+        cannot be sent, NotSupported in MQTT 3.x.
         """
+        goodbye = make_goodbye(reason_code, reason_string, user_properties, session_expiry_interval)
         driver = self.driver
         started = driver.now()
-        operation = self._core.close(started, timeout, drain=drain)
+        operation = self._core.close(started, timeout, drain=drain, goodbye=goodbye)
         driver.pump()
         try:
             await driver.wait(operation, timeout + 1.0)
@@ -203,7 +225,9 @@ class AsyncClient(ClientBase):
             ack: ``"auto"``: a message is acknowledged when the next one is taken or the handler
                 returns; ``"manual"``: by ``message.ack()``.
             buffer_size: How many messages wait here for the program.
-            when_full: Which QoS 0 message is dropped when there are more.
+            when_full: Which QoS 0 message is dropped when there are more; or ``"pause"``:
+                nothing is read from the server any more, acknowledgements neither, until half
+                of them are taken. So do not wait for the server where they are taken.
             timeout: Seconds for the server's answer; None: no limit.
 
         Raises UsageError for arguments that cannot work, NotSupported for what the server or
@@ -260,15 +284,32 @@ class AsyncClient(ClientBase):
         return subscription
 
     async def unsubscribe(
-        self, topic_filters: str | Sequence[str], *, timeout: float | None = None
-    ) -> None:
+        self,
+        topic_filters: str | Sequence[str],
+        *,
+        user_properties: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> Unsubscribed:
         """Unsubscribe from filters, those of a resumed session too (MQTT 5.0 section 3.10).
 
-        Subscriptions that have one of these filters end. Raises InvalidTopic, UnsubscribeError,
-        ConnectionClosed if not connected, TimeoutError.
+        Subscriptions that have one of these filters end. Returns what the server said. Raises
+        InvalidTopic, UnsubscribeError, ConnectionClosed if not connected, TimeoutError.
         """
-        operation = self._core.unsubscribe_filters(topic_filters)
+        operation = self._core.unsubscribe_filters(topic_filters, user_properties)
         self.driver.pump_soon()
+        await self.driver.wait(operation, timeout)
+        return operation.result()
+
+    # --- authentication
+
+    async def reauthenticate(self, timeout: float | None = None) -> None:
+        """Authenticate anew on the same connection (MQTT 5.0 section 4.12.1).
+
+        Raises UsageError without ``auth``, ConnectionClosed if there is no connection or the
+        server ends it, AuthError if the handler fails, TimeoutError after ``timeout`` seconds.
+        """
+        operation = self._core.reauthenticate()
+        self.driver.pump()
         await self.driver.wait(operation, timeout)
         operation.result()
 
@@ -310,11 +351,17 @@ class AsyncClient(ClientBase):
     # --- for the parts of this package
 
     def end_subscription(
-        self, subscription: AsyncSubscription, *, processed: bool = True
-    ) -> Operation[dict[str, int]]:
+        self,
+        subscription: AsyncSubscription,
+        *,
+        processed: bool = True,
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> Operation[Unsubscribed]:
         """End a subscription."""
         state = subscription._state  # noqa: SLF001 - a part of this package
-        operation = self._core.end_subscription(state, processed=processed)
+        operation = self._core.end_subscription(
+            state, processed=processed, user_properties=user_properties
+        )
         self.driver.pump_soon()
         return operation
 
@@ -325,9 +372,19 @@ class AsyncClient(ClientBase):
             self._call(self._on_error, error, message)
 
     def _report(self, event: Event) -> None:
-        callback = self._on_connect if isinstance(event, Connected) else self._on_disconnect
+        callback = self._callbacks[type(event)]
         if callback is not None:
             self.driver.loop.call_soon(self._call, callback, event)
+
+    def _report_drops(self) -> None:
+        if not self._reports_drops:
+            self._reports_drops = True
+            self.driver.loop.call_soon(self._call_on_dropped)
+
+    def _call_on_dropped(self) -> None:
+        self._reports_drops = False
+        for dropped in self._core.drops.take_new():
+            self._call(self._on_dropped, dropped)
 
     def _call(self, callback: Any, *args: Any) -> None:
         try:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final
 
 from mqttlite.aio.dial import connect_socket
 from mqttlite.aio.link import Link
-from mqttlite.client import ClientCore, DeliveryState, Dial, Event, HangUp, Operation
-from mqttlite.endpoint import Endpoint
+from mqttlite.client import (
+    ClientCore,
+    DeliveryState,
+    Dial,
+    Event,
+    HangUp,
+    Operation,
+    Question,
+)
 from mqttlite.layers.tls import make_context
-from mqttlite.protocol.session import Answerable
+from mqttlite.protocol.session import Answer, Answerable
 
 _FLUSH_SIZE: Final = 64 * 1024
 """Bytes that are sent at once; less is gathered until the loop's next turn."""
 
 
-_log = logging.getLogger("mqttlite.aio")
+_packets_log = logging.getLogger("mqttlite.packets")
+_layers_log = logging.getLogger("mqttlite.layers")
 
 
 class Driver:
@@ -28,9 +37,14 @@ class Driver:
     all that happens in one turn of the loop): it does what the core wants done.
     """
 
-    def __init__(self, core: ClientCore, report: Callable[[Event], None]) -> None:
+    def __init__(
+        self, core: ClientCore, report: Callable[[Event], None], report_drops: Callable[[], None]
+    ) -> None:
         self.core = core
         self._report = report
+        self._report_drops = report_drops
+        self._question: Question | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
         self._dialing: asyncio.Task[Link] | None = None
@@ -68,6 +82,8 @@ class Driver:
 
     async def wait_closed(self) -> None:
         """Wait until nothing of the connection is left."""
+        if self._asking is not None and self._asking is not asyncio.current_task():
+            await asyncio.wait([self._asking])
         if self._dialing is not None:
             await asyncio.wait([self._dialing])
         if self._link is not None:
@@ -118,25 +134,29 @@ class Driver:
                 for future in operation.waiters or ():
                     if not future.done():
                         future.set_result(None)
-        if core.ready:
-            ready, core.ready = core.ready, []
-            for subscription in ready:
-                subscription.owner.wake()
+        for subscription in core.take_ready():
+            subscription.owner.wake()
         if core.events:
             events, core.events = core.events, []
             for event in events:
                 self._report(event)
         if core.notices:
             notices, core.notices = core.notices, []
-            for level, text in notices:
-                _log.log(level, text)
+            for logger, level, text in notices:
+                logging.getLogger(logger).log(level, text)
+        if core.drops.new:
+            self._report_drops()
+        if core.question is not self._question:
+            self._ask(core.question)
+        if link is not None:
+            link.read(wanted=core.wants_data(self.now()))
         if self._hanging_up and link is not None and link.is_writable:
             link.finish()
         self._set_timer()
 
     def _act(self, action: Dial | HangUp) -> None:
         if isinstance(action, Dial):
-            self._dialing = self.loop.create_task(self._open(action.endpoint))
+            self._dialing = self.loop.create_task(self._open(action))
             self._dialing.add_done_callback(self._dialed)
         elif self._link is not None:
             if action.graceful:
@@ -179,12 +199,13 @@ class Driver:
             self.core.dial_failed(failure, self.now())
         else:
             self._link = task.result()
+            self.core.traces_packets = _packets_log.isEnabledFor(logging.DEBUG)
             self.core.transport_opened(self.now())
             self._link.attach()
         self.pump()
 
-    async def _open(self, endpoint: Endpoint) -> Link:
-        tls = self.core.options.tls
+    async def _open(self, action: Dial) -> Link:
+        endpoint, tls = action.endpoint, action.tls
         context = None
         if endpoint.tls:
             context = await asyncio.to_thread(make_context, tls)
@@ -207,6 +228,7 @@ class Driver:
                     connection.close()
                 raise
             await links[-1].opened()
+            _layers_log.debug("connected to %s%s", endpoint, links[-1].describe())
         except BaseException:
             for link in links:
                 link.abort()
@@ -231,6 +253,38 @@ class Driver:
         self.core.transport_closed(self.now(), error)
         self.pump()
 
-    def _acknowledge(self, receipt: Answerable) -> None:
-        receipt.accept()
+    def _acknowledge(self, receipt: Answerable, answer: Answer | None) -> None:
+        receipt.accept(answer)
         self.pump_soon()
+
+    # --- questions to the program
+
+    def _ask(self, question: Question | None) -> None:
+        """Call functions of the program; nobody wants the answers of earlier ones any more."""
+        self._question = question
+        if self._asking is not None:
+            self._asking.cancel()
+        if question is not None:
+            self._asking = self.loop.create_task(self._ask_program(question, self._asking))
+
+    async def _ask_program(self, question: Question, before: asyncio.Task[None] | None) -> None:
+        answers: dict[str, Any] = {}
+        failure: Exception | None = None
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            for name, function in question.functions.items():
+                if iscoroutinefunction(function):
+                    answer = await function()
+                else:  # it may take its time
+                    answer = await asyncio.to_thread(function)
+                answers[name] = await answer if isawaitable(answer) else answer
+        except Exception as error:
+            failure = error
+        finally:
+            if self._asking is asyncio.current_task():
+                self._asking = None
+        if question is self._question:
+            self._question = None
+        self.core.answered(question, answers, failure, self.now())
+        self.pump()

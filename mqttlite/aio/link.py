@@ -43,6 +43,7 @@ class Link(asyncio.BufferedProtocol):
         self._early = b""  # what came before the owner was ready for it
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_writable = True
+        self._is_reading = True
 
     async def opened(self) -> None:
         """Wait until the connection can be used, the TLS handshake included."""
@@ -109,6 +110,20 @@ class Link(asyncio.BufferedProtocol):
             self._owner.link_lost(error)
 
     # --- what the driver calls
+
+    def describe(self) -> str:
+        """What the layers have agreed on, for the log."""
+        return "" if self._tls is None else f", {self._tls.describe()}"
+
+    def read(self, *, wanted: bool) -> None:
+        """Read from the network, or let it wait."""
+        if wanted is self._is_reading or self._transport is None or self._transport.is_closing():
+            return
+        self._is_reading = wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def attach(self) -> None:
         """From now on the owner is told what happens, and of what has happened."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mqttlite.client import SubscriptionState
+from mqttlite.client import SubscriptionState, Unsubscribed
 from mqttlite.client.base import SubscriptionBase
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, UsageError
@@ -88,16 +88,24 @@ class AsyncSubscription(SubscriptionBase):
         self._state.finish_taken(processed=exc_type is None)
         await self.unsubscribe(processed=exc_type is None)
 
-    async def unsubscribe(self, timeout: float | None = 10.0, *, processed: bool = True) -> None:
+    async def unsubscribe(
+        self,
+        timeout: float | None = 10.0,
+        *,
+        processed: bool = True,
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> Unsubscribed:
         """End the subscription, and wait for the server's answer for ``timeout`` seconds.
 
         Messages that were received and not taken are acknowledged, or left to be delivered
-        again if they are not ``processed``. Raises UnsubscribeError if the server refuses, and
-        TimeoutError; ended it is in any case.
+        again if they are not ``processed``. Returns what the server said. Raises
+        UnsubscribeError if it refuses, and TimeoutError; ended it is in any case.
         """
-        operation = self._client.end_subscription(self, processed=processed)
+        operation = self._client.end_subscription(
+            self, processed=processed, user_properties=user_properties
+        )
         await self._client.driver.wait(operation, timeout)
-        operation.result()
+        return operation.result()
 
     def __aiter__(self) -> Self:
         return self
@@ -126,8 +134,9 @@ class AsyncSubscription(SubscriptionBase):
 
     def _take(self) -> Message | None:
         message = self._state.take()
-        if self._state.options.qos:
-            self._client.driver.pump_soon()  # the message before may have been acknowledged
+        if self._state.options.qos or self._state.pauses:
+            # The message before may have been acknowledged, or there is room again.
+            self._client.driver.pump_soon()
         return message
 
     async def _wait(self) -> None:

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mqttlite.auth import AuthHandler
 from mqttlite.client.core import ClientCore
-from mqttlite.client.events import Connected, Disconnected
-from mqttlite.client.options import VERSIONS, ClientOptions, encode_password
+from mqttlite.client.counters import Counters
+from mqttlite.client.events import Connected, Disconnected, Dropped, DropReason, Reconnecting
+from mqttlite.client.options import (
+    VERSIONS,
+    ClientOptions,
+    as_endpoints,
+    as_tls,
+    check_user_properties,
+    encode_password,
+)
 from mqttlite.client.subscriptions import SubscriptionState
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, UsageError
-from mqttlite.message import Message, Will
-from mqttlite.options import TLS, Reconnect, Version, WhenFull
-from mqttlite.packets import Connack
+from mqttlite.message import Message, Properties, Will
+from mqttlite.options import (
+    TLS,
+    Asked,
+    Reconnect,
+    ServerOrder,
+    Version,
+    WhenFull,
+    WhenSessionLost,
+)
+from mqttlite.packets import Connack, Disconnect
 
 
 class ClientBase:
     """The arguments of a client, which both clients take.
 
+    In place of ``url``, ``username``, ``password`` and ``tls`` a function may be given that
+    returns it. It is asked anew for every attempt to connect, so that tokens may expire. A plain
+    function is called in a thread of its own; for ``AsyncClient`` it may be a coroutine function.
+
     Args:
         url: Where the server is: ``mqtt://host``, ``mqtts://host`` (TLS) or
             ``unix:///path``; with a port, a user name and a password if need be. Several are
-            tried in their order.
+            tried one after the other, at the first attempt and later.
         host: Instead of a URL: the name or address of the server; TLS is used if ``tls`` is given.
         port: With ``host``: 1883 by default, 8883 with TLS.
         client_id: The client identifier. Empty: the server assigns one (MQTT 5.0 section
@@ -40,6 +62,13 @@ class ClientBase:
         connect_timeout: Seconds for an attempt to connect, from the name lookup to CONNACK.
         will: The message to publish when the connection is lost (section 3.1.2.5).
         tls: How TLS is done: a ``TLS``, an ``ssl.SSLContext``, or True for the defaults.
+        auth: Enhanced authentication (section 4.12): an ``AuthHandler``, ``ScramAuth`` for
+            example. MQTT 5.0 only; there is no falling back to 3.1.1 then.
+        server_order: ``"in_order"`` or ``"shuffled"``: how several servers are tried. Which one a
+            reconnection begins with is said by ``Reconnect``.
+        maximum_redirects: How many times in a row the client goes where a server sends it (use
+            another server, server moved: section 4.11), with the same credentials, and never from
+            TLS to a connection without. 0: never.
         receive_maximum: How many messages of QoS 1 and 2 the server may send before the first
             of them is acknowledged (section 3.1.2.11.3).
         maximum_in_flight: How many messages of QoS 1 and 2 may be sent before the first of them is
@@ -48,6 +77,15 @@ class ClientBase:
         maximum_packet_size: Bytes of the largest packet that is accepted (section 3.1.2.11.4).
             None: what MQTT allows, 256 MiB.
         topic_alias_maximum: How many topic aliases the server may use (section 3.1.2.11.5).
+        use_topic_aliases: Whether topics that are published often are sent as aliases, as far as
+            the server allows it (section 3.3.2.3.4): fewer bytes for long topics.
+        request_problem_information: Whether the server may send reason strings and user
+            properties with its acknowledgements (section 3.1.2.11.7).
+        request_response_information: Whether to ask the server where answers to requests should
+            be sent (section 3.1.2.11.6); ``request()`` obeys.
+        check_payload_format: Whether payloads that are said to be UTF-8
+            (``payload_format_indicator=1``) are checked: publishing raises UsageError, and what
+            comes is refused with 0x99 and counted (section 3.3.2.3.2).
         user_properties: Name and value pairs for CONNECT (section 3.1.2.11.8).
         reconnect: False: never; True: with the defaults of ``Reconnect``.
         outbox_messages: How many messages may wait to be sent.
@@ -55,9 +93,15 @@ class ClientBase:
         when_full: What publishing does when the outbox is full: ``"wait"`` (``publish_nowait``
             raises QueueFull), ``"raise"`` QueueFull, ``"drop_oldest"`` or ``"drop_newest"``.
         queue_qos_0: Whether messages of QoS 0 are queued, too, while there is no connection.
+        when_session_lost: What becomes of the messages in flight when the server has lost the
+            session: ``"republish"`` sends those again that it had not received, ``"report"``
+            fails them all with PublishError and the fate LOST.
         on_connect: Called with ``Connected`` whenever a connection was accepted.
         on_disconnect: Called with ``Disconnected`` whenever one was lost, or an attempt to
             reconnect failed.
+        on_reconnecting: Called with ``Reconnecting`` whenever a server is about to be tried,
+            after the first one of ``connect()``.
+        on_dropped: Called with ``Dropped`` when messages were dropped, received or published.
         on_error: Called with the exception and the message when a handler has raised.
 
     Raises:
@@ -66,70 +110,100 @@ class ClientBase:
 
     def __init__(
         self,
-        url: str | Sequence[str] | None = None,
+        url: str | Sequence[str] | Asked[str | Sequence[str]] | None = None,
         *,
         host: str | None = None,
         port: int | None = None,
         client_id: str = "",
-        username: str | None = None,
-        password: str | bytes | None = None,
+        username: str | Asked[str | None] | None = None,
+        password: str | bytes | Asked[str | bytes | None] | None = None,
         version: Version | None = None,
         clean_start: bool = True,
         session_expiry_interval: int | None = None,
         keep_alive: int = 60,
         connect_timeout: float = 30.0,
         will: Will | None = None,
-        tls: TLS | Any = None,
+        tls: TLS | ssl.SSLContext | bool | Asked[TLS | ssl.SSLContext] | None = None,
+        auth: AuthHandler | None = None,
+        server_order: ServerOrder = "in_order",
+        maximum_redirects: int = 5,
         receive_maximum: int = 1000,
         maximum_in_flight: int | None = None,
         maximum_packet_size: int | None = None,
         topic_alias_maximum: int = 0,
+        use_topic_aliases: bool = False,
+        request_problem_information: bool = True,
+        request_response_information: bool = False,
+        check_payload_format: bool = False,
         user_properties: Sequence[tuple[str, str]] = (),
         reconnect: bool | Reconnect = True,
         outbox_messages: int = 100_000,
         outbox_bytes: int = 256 * 1024 * 1024,
         when_full: WhenFull = "wait",
         queue_qos_0: bool = False,
+        when_session_lost: WhenSessionLost = "republish",
         on_connect: Callable[[Connected], object] | None = None,
         on_disconnect: Callable[[Disconnected], object] | None = None,
+        on_reconnecting: Callable[[Reconnecting], object] | None = None,
+        on_dropped: Callable[[Dropped], object] | None = None,
         on_error: Callable[[BaseException, Message], object] | None = None,
     ) -> None:
-        for callback in (on_connect, on_disconnect, on_error):
+        for callback in (on_connect, on_disconnect, on_reconnecting, on_dropped, on_error):
             if callback is not None and not callable(callback):
-                raise UsageError(
-                    f"on_connect, on_disconnect and on_error are functions, not {callback!r}"
-                )
+                raise UsageError(f"on_connect and the like are functions, not {callback!r}")
+        given = {"url": url, "username": username, "password": password, "tls": tls}
+        asked = {name: value for name, value in given.items() if callable(value)}
+        fixed: dict[str, Any] = {**given, **dict.fromkeys(asked)}
+        if "url" in asked and (host is not None or port is not None):
+            raise UsageError("give a URL or a host, not both")
+        with_tls = bool(tls)
         if will is not None and not isinstance(will, Will):
             raise UsageError(f"will must be a Will, not {type(will).__name__}")
         options = ClientOptions(
-            endpoints=_endpoints(url, host, port, with_tls=bool(tls)),
+            endpoints=()
+            if "url" in asked
+            else _endpoints(fixed["url"], host, port, with_tls=with_tls),
+            asked=asked,
             client_id=client_id,
-            username=username,
-            password=encode_password(password),
+            username=fixed["username"],
+            password=encode_password(fixed["password"]),
             version=version,
             clean_start=bool(clean_start),
             session_expiry_interval=session_expiry_interval,
             keep_alive=keep_alive,
             connect_timeout=connect_timeout,
             will=will,
-            tls=_tls(tls),
+            tls=as_tls(fixed["tls"]),
+            auth=auth,
+            server_order=server_order,
+            maximum_redirects=maximum_redirects,
             receive_maximum=receive_maximum,
             maximum_in_flight=maximum_in_flight,
             maximum_packet_size=maximum_packet_size,
             topic_alias_maximum=topic_alias_maximum,
+            use_topic_aliases=bool(use_topic_aliases),
+            request_problem_information=bool(request_problem_information),
+            request_response_information=bool(request_response_information),
+            check_payload_format=bool(check_payload_format),
             user_properties=user_properties,
             reconnect=Reconnect() if reconnect is True else (reconnect or None),
             outbox_messages=outbox_messages,
             outbox_bytes=outbox_bytes,
             when_full=when_full,
             queue_qos_0=bool(queue_qos_0),
+            when_session_lost=when_session_lost,
         )
-        if tls and not any(endpoint.tls for endpoint in options.endpoints):
+        if with_tls and options.endpoints and not any(each.tls for each in options.endpoints):
             raise UsageError("tls is given, but no URL uses it: write mqtts:// instead of mqtt://")
-        self._on_connect = on_connect
-        self._on_disconnect = on_disconnect
+        self._callbacks: dict[type, Callable[[Any], object] | None] = {
+            Connected: on_connect,
+            Disconnected: on_disconnect,
+            Reconnecting: on_reconnecting,
+        }
+        self._on_dropped = on_dropped
         self._on_error = on_error
         self._core = self._set_up(options)
+        self._core.drops.is_watched = on_dropped is not None
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
         """Make the core, and what the client's own kind needs to drive it."""
@@ -161,13 +235,38 @@ class ClientBase:
         return self._core.connack
 
     @property
+    def counters(self) -> Counters:
+        """What the client has done so far, and what waits in it: a picture of this moment."""
+        return self._core.counters
+
+    @property
     def unmatched_messages(self) -> int:
         """How many messages were dropped because no subscription matched them."""
-        return self._core.unmatched_messages
+        return self._core.drops.totals[DropReason.UNMATCHED]
 
     def __repr__(self) -> str:
         servers = ", ".join(map(str, self._core.options.endpoints))
         return f"<{type(self).__name__} {servers}, {self._core.state.value}>"
+
+
+def make_goodbye(
+    reason_code: int,
+    reason_string: str | None,
+    user_properties: Sequence[tuple[str, str]],
+    session_expiry_interval: int | None,
+) -> Disconnect | None:
+    """The DISCONNECT that the arguments of ``close()`` ask for; None: the usual one."""
+    check_user_properties(user_properties)
+    properties: Properties = {}
+    if reason_string is not None:
+        properties["reason_string"] = reason_string
+    if user_properties:
+        properties["user_properties"] = list(user_properties)
+    if session_expiry_interval is not None:
+        properties["session_expiry_interval"] = session_expiry_interval
+    if not reason_code and not properties:
+        return None
+    return Disconnect(reason_code, properties or None)
 
 
 class SubscriptionBase:
@@ -186,6 +285,16 @@ class SubscriptionBase:
     def granted(self) -> dict[str, int]:
         """The server's reason code for each filter: the granted QoS, or 0x80 and above."""
         return dict(self._state.granted)
+
+    @property
+    def reason_string(self) -> str | None:
+        """What the server said of its answer, for people to read."""
+        return self._state.answer.get("reason_string")
+
+    @property
+    def user_properties(self) -> list[tuple[str, str]]:
+        """The user properties of the server's answer."""
+        return self._state.answer.get("user_properties", [])
 
     @property
     def dropped(self) -> int:
@@ -207,7 +316,7 @@ class SubscriptionBase:
 
 
 def _endpoints(
-    url: str | Sequence[str] | None, host: str | None, port: int | None, *, with_tls: bool
+    url: Any, host: str | None, port: int | None, *, with_tls: bool
 ) -> tuple[Endpoint, ...]:
     if host is not None:
         if url is not None:
@@ -223,15 +332,4 @@ def _endpoints(
         raise UsageError("port goes with host; in a URL it stands behind the host")
     if url is None:
         raise UsageError('give a URL, for example "mqtt://localhost", or a host')
-    if not isinstance(url, (str, Sequence)):
-        raise UsageError(f"a URL must be a str, or several in a list, not {type(url).__name__}")
-    urls = [url] if isinstance(url, str) else list(url)
-    return tuple(Endpoint.parse(each) for each in urls)
-
-
-def _tls(tls: Any) -> TLS:
-    if isinstance(tls, TLS):
-        return tls
-    if tls is None or isinstance(tls, bool):
-        return TLS()
-    return TLS(context=tls)
+    return as_endpoints(url)

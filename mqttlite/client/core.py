@@ -16,134 +16,126 @@ found to work, the back-off. What does not, is in ``ClientConnection``.
 A shell calls in with what happens: ``transport_opened``, ``dial_failed``, ``receive``,
 ``transport_closed``, ``handle_deadline`` at ``next_deadline``, and the user's wishes. After
 every call it takes what there is: ``data_to_send``, ``take_action``, ``finished`` operations
-that somebody waits for, ``ready`` subscriptions whose consumer wants to know, ``events``, and
-``notices`` to be logged.
-Nothing is called back, and nothing here looks at a clock.
+that somebody waits for, ``take_ready`` subscriptions whose consumer wants to know, ``events``,
+new ``drops``, a ``question`` for the program, and ``notices`` to be logged. It reads from the
+network while ``wants_data``. Nothing is called back, and nothing here looks at a clock.
+
+The half that gets a connection is in ``Connecting``, above which this class stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from logging import INFO, WARNING
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from logging import WARNING
+from typing import Any, Final, cast
 
-from mqttlite.client.backoff import Backoff
-from mqttlite.client.events import Connected, Disconnected, Event
-from mqttlite.client.operations import DeliveryState, Operation
-from mqttlite.client.options import VERSIONS, ClientOptions
+from mqttlite.client.connecting import Connecting
+from mqttlite.client.counters import Counters
+from mqttlite.client.dispatch import Acknowledger, Dispatch
+from mqttlite.client.drops import Drops
+from mqttlite.client.events import (
+    Connected,
+    Disconnected,
+    DropReason,
+    Question,
+)
+from mqttlite.client.operations import DeliveryState, Operation, Unsubscribed
+from mqttlite.client.options import ClientOptions, check_user_properties
 from mqttlite.client.publisher import Publisher
 from mqttlite.client.requests import ReplyInbox
+from mqttlite.client.states import ClientState
 from mqttlite.client.subscriber import Subscriber
-from mqttlite.client.subscriptions import (
-    SubscriptionState,
-    accept,
-    check_filters,
-    share_out,
-)
-from mqttlite.endpoint import Endpoint
+from mqttlite.client.subscriptions import SubscriptionState, check_filters
 from mqttlite.enums import ClosedBy, ProtocolVersion, ReasonCode
 from mqttlite.errors import (
+    AuthError,
     ConnectFailed,
     ConnectionClosed,
     ConnectionLost,
-    ConnectRefused,
     MqttError,
     NotSupported,
+    ProtocolError,
     UsageError,
 )
-from mqttlite.message import Message
-from mqttlite.options import Reconnect
-from mqttlite.packets import Connack, Packet, Suback, Unsuback
-from mqttlite.protocol import ClientConnection, ConnectionState, Session
-from mqttlite.protocol.session import Answerable
-
-_LINGER: Final = 2.0
-"""Seconds to wait, after DISCONNECT, for the server to close the connection."""
+from mqttlite.message import Message, Properties
+from mqttlite.packets import Auth, Connack, Disconnect, Packet, Suback, Unsuback
+from mqttlite.protocol import ClientConnection, ConnectionState
 
 _GOODBYE: Final = 0.5
 """Seconds of the time-out of ``close()`` that are left for DISCONNECT."""
 
+_BUSY: Final = 1.0
+"""Seconds after which to look again whether nothing is in flight."""
 
-class ClientState(Enum):
-    """How far the client is with its network connection."""
+_MOST_HELD: Final = 10_000
+"""Packets that may come while the program checks the server's authentication data."""
 
-    IDLE = "idle"
-    DIALING = "dialing"
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    HANGING_UP = "hanging up"
-    WAITING = "waiting"
+_FIRST_IDENTIFIERS: Final = 2**27
+"""Among so many the first subscription identifier is chosen at random."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """Open a network connection; then call ``transport_opened`` or ``dial_failed``."""
-
-    endpoint: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """Close the network connection, or stop opening one; then call ``transport_closed``.
-
-    Gracefully: write what there is, close that direction, and read until the server closes.
-    """
-
-    graceful: bool
-
-
-class ClientCore:
+class ClientCore(Connecting):
     """The client's state machine; see the head of the module.
 
-    ``random`` returns floats from 0 to 1, for the jitter. ``acknowledger`` is called with a
-    receipt when the program calls ``message.ack()``, and has to see that its ``accept()`` is
-    called; a shell sets it to take its lock and pump.
+    ``random`` returns floats from 0 to 1, for the jitter.
     """
 
     def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
-        self.options = options
-        self.session = Session()
-        self.state = ClientState.IDLE
+        super().__init__(options, random)
         self.connack: Connack | None = None
         """The last CONNACK that accepted a connection."""
-        self.failure: Exception | None = None
-        """Why the client gave up, if it did."""
-        self.finished: list[Operation[Any] | DeliveryState] = []
-        self.ready: list[SubscriptionState] = []
-        self.events: list[Event] = []
-        self.acknowledger: Callable[[Answerable], None] = lambda receipt: receipt.accept()
-        self.unmatched_messages = 0
-        self.notices: list[tuple[int, str]] = []
-        """What is to be logged, by level: by the shell, when it holds no lock."""
-
-        self._connection: ClientConnection | None = None
-        self._publisher = Publisher(options, self.session, self._notify)
-        self._subscriber = Subscriber(self.finish)
+        self.drops = Drops()
+        self._publisher = Publisher(options, self.session, self.drops, self._notify)
+        self._subscriber = Subscriber(self.finish, int(random() * _FIRST_IDENTIFIERS) + 1)
+        self._dispatch = Dispatch(self._subscriber.table, self.drops, self._notice)
         self._replies: ReplyInbox | None = None
-        self._reconnect = options.reconnect
-        self._backoff = Backoff(options.reconnect or Reconnect(), random)
-        self._action: Dial | HangUp | None = None
-        self._connecting: Operation[Connack] | None = None
-        self._closing: Operation[None] | None = None
-        self._cancelled = False
-        self._first = True  # no connection has been accepted since connect()
-        self._version = VERSIONS[options.version] if options.version else ProtocolVersion.MQTT_5_0
-        self._assigned_id = ""
-        self._endpoint_index = 0
-        self._endpoints_left = 0  # that were not tried in this attempt
-        self._connected_at = 0.0
-        self._hang_up_cause: Exception | None = None
-        # The deadlines, None where there is none.
-        self._round_deadline = 0.0
-        self._attempt_deadline: float | None = None
-        self._retry_at: float | None = None
-        self._drain_deadline: float | None = None
-        self._close_deadline: float | None = None
-        self._hang_up_deadline: float | None = None
+        self._unverified: Connack | None = None  # which the auth handler has not approved yet
+        self._reauthenticating: Operation[None] | None = None
+        self._goodbye: Disconnect | None = None
+        self._return_at: float | None = None  # to the preferred server
 
     # --- what the program may ask
+
+    @property
+    def acknowledger(self) -> Acknowledger:
+        """Called when the program calls ``message.ack()``.
+
+        It has to see that ``accept()`` is called; a shell sets it to take its lock and pump.
+        """
+        return self._dispatch.acknowledger
+
+    @acknowledger.setter
+    def acknowledger(self, acknowledger: Acknowledger) -> None:
+        self._dispatch.acknowledger = acknowledger
+
+    @property
+    def counters(self) -> Counters:
+        """What the client has done and has to do, as it is now."""
+        outbox, connection = self._publisher.outbox, self._connection
+        subscriptions = self._subscriber.table.everything()
+        return replace(
+            self._counters,
+            received_messages=self._dispatch.received_messages,
+            sent_messages=self._publisher.sent_messages,
+            dropped_messages=dict(self.drops.totals),
+            outbox_messages=len(outbox),
+            outbox_bytes=outbox.size,
+            in_flight=len(self.session.outgoing),
+            buffered_messages=sum(len(each.buffer) for each in subscriptions),
+            ping_round_trip=None if connection is None else connection.ping_round_trip,
+        )
+
+    def wants_data(self, now: float) -> bool:
+        """Whether to read from the network: not while a subscription has it paused."""
+        connection = self._connection
+        if connection is None or self.state is not ClientState.CONNECTED:
+            return True
+        is_full = self._dispatch.is_full
+        if is_full is not connection.is_paused:
+            connection.pause(now, paused=is_full)
+        return not is_full
 
     @property
     def is_connected(self) -> bool:
@@ -177,165 +169,17 @@ class ClientCore:
 
     # --- operations
 
-    def finish(self, operation: Operation[Any], value: Any, error: Exception | None = None) -> None:
-        """Finish an operation, unless it is done already."""
-        if operation.done:
-            return
-        operation.value = value
-        operation.error = error
-        operation.done = True
-        if operation.waiters:
-            self.finished.append(operation)
-
     def _notify(self, delivery: DeliveryState) -> None:
         self.finished.append(delivery)
 
-    def _wake(self, subscription: SubscriptionState) -> None:
-        if subscription.owner is not None:  # the inbox of replies has none
-            self.ready.append(subscription)
-
     # --- connecting
 
-    def connect(self, now: float) -> Operation[Connack]:
-        """Begin to connect; the operation ends with CONNACK, or with the reason why not."""
-        if self.state is not ClientState.IDLE:
-            raise UsageError("the client is connected already, or about to be")
-        self._connecting = Operation()
-        self.failure = None
-        self._first = True
-        self._endpoint_index = 0
-        self._backoff.failures = 0
-        self._begin_attempt(now)
-        return self._connecting
-
-    def _begin_attempt(self, now: float) -> None:
-        """Try all servers, one after the other, within ``connect_timeout``."""
-        self._retry_at = None
-        self._round_deadline = now + self.options.connect_timeout
-        self._endpoints_left = len(self.options.endpoints)
-        self._try_endpoint(now)
-
-    def _try_endpoint(self, now: float) -> None:
-        # One that does not answer leaves as much time for each of those behind it.
-        self._attempt_deadline = now + (self._round_deadline - now) / self._endpoints_left
-        self._dial()
-
-    def _dial(self) -> None:
-        self.state = ClientState.DIALING
-        self._action = Dial(self._endpoint)
-
-    @property
-    def _endpoint(self) -> Endpoint:
-        return self.options.endpoints[self._endpoint_index]
-
-    def transport_opened(self, now: float) -> None:
-        """The network connection is open, TLS included: CONNECT is sent."""
-        if self.state is not ClientState.DIALING:  # it came too late
-            self._action = HangUp(graceful=False)
-            return
-        packet = self.options.connect_packet(
-            self._endpoint, self._version, self._assigned_id, first=self._first
-        )
-        self._connection = ClientConnection(
-            self.session,
-            packet,
-            now,
-            maximum_packet_size=self.options.packet_size_limit,
-            maximum_in_flight=self.options.in_flight_limit(self._version),
-        )
-        self.state = ClientState.CONNECTING
-
-    def dial_failed(self, error: Exception, now: float) -> None:
-        """The network connection could not be opened, because of ``error``."""
-        if self.state is not ClientState.DIALING:  # it was given up before
-            self.transport_closed(now)
-            return
-        if not isinstance(error, MqttError):
-            cause = error
-            error = ConnectFailed(f"could not connect to {self._endpoint}: {cause}")
-            error.__cause__ = cause
-        self._ended(error, now, was_open=False)
-
-    def _ended(self, error: Exception, now: float, *, was_open: bool) -> None:
-        """There is no network connection any more, because of ``error``: what now?"""
-        self._action = None
-        if self._closing is not None:
-            self._finish_closing()
-        elif self._cancelled:
-            self._connect_failed(error)
-        elif was_open:
-            self._backoff.connection_lasted(now - self._connected_at)
-            self._retry_later(error, now)
-        elif self._may_fall_back(error):
-            self.notices.append((INFO, "the server refuses MQTT 5.0: trying 3.1.1"))
-            self._version = ProtocolVersion.MQTT_3_1_1
-            self._dial()
-        else:
-            self._attempt_failed(error, now)
-
-    def _attempt_failed(self, error: Exception, now: float) -> None:
-        self._endpoint_index = (self._endpoint_index + 1) % len(self.options.endpoints)
-        self._endpoints_left -= 1
-        if self._endpoints_left:
-            self._try_endpoint(now)
-            return
-        self._attempt_deadline = None
-        if self._connecting is None:
-            self._retry_later(error, now)
-        else:
-            self._connect_failed(error)
-
-    def _connect_failed(self, error: Exception) -> None:
-        """``connect()`` comes to nothing; what was declared for it is kept for the next one."""
-        self.state = ClientState.IDLE
-        self._cancelled = False
-        self._attempt_deadline = None
-        operation, self._connecting = self._connecting, None
-        if operation is not None:
-            self.finish(operation, None, error)
+    def _attempt_over(self, error: Exception) -> None:
         self._publisher.close(error)
         for subscription in self._subscriber.table.subscriptions:
             if subscription.subscribed.waiters:
                 self.finish(subscription.subscribed, None, error)
                 subscription.subscribed = Operation()
-
-    def cancel_connect(self, now: float) -> None:
-        """The caller of ``connect()`` does not wait any more: undo it."""
-        if self.state is ClientState.IDLE or self._closing is not None:
-            return
-        self._cancelled = True
-        if self.state is ClientState.WAITING:
-            self._retry_at = None
-            self._connect_failed(self._closed_error())
-        elif self.state is ClientState.CONNECTED and self._connection is not None:
-            self._say_goodbye(self._connection, now)
-        else:
-            self._attempt_deadline = None
-            self._hang_up(now, graceful=False)
-
-    def _may_fall_back(self, error: Exception) -> bool:
-        return (
-            self.options.version is None
-            and self._version == ProtocolVersion.MQTT_5_0
-            and isinstance(error, ConnectRefused)
-            and error.reason_code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
-            # MQTT 3.x needs a name for a session that is to be kept.
-            and bool(self.options.client_id or not self.options.keeps_session)
-        )
-
-    def _retry_later(self, error: Exception, now: float) -> None:
-        """Wait for the next attempt, or give up, as the policy says."""
-        policy = self._reconnect
-        delay = None
-        if policy is not None and _said_by_server(error) not in policy.final_reason_codes:
-            delay = self._backoff.next_delay()
-        self.events.append(Disconnected(error, delay))
-        if delay is None:
-            self.give_up(error)
-            return
-        self.notices.append((INFO, f"no connection ({error}): trying again in {delay:.1f} seconds"))
-        self.state = ClientState.WAITING
-        self._retry_at = now + delay
 
     def give_up(self, error: Exception) -> None:
         """There is no connection, and there will be none: fail everything with the reason.
@@ -343,7 +187,7 @@ class ClientCore:
         A shell may call it at any time, when it cannot go on.
         """
         self.failure = error
-        self.notices.append((WARNING, f"the connection is over: {error}"))
+        self._notice(WARNING, f"the connection is over: {error}")
         if self._connection is not None:
             self._connection.lose(ConnectionLost(str(error)))
             self._connection = None
@@ -353,12 +197,13 @@ class ClientCore:
         """The client becomes idle: finish whatever is under way, and forget all deadlines."""
         self.state = ClientState.IDLE
         self._action = None
+        self.question = None
         self._cancelled = False
         self._retry_at = self._attempt_deadline = self._hang_up_deadline = None
-        self._drain_deadline = self._close_deadline = None
+        self._drain_deadline = self._close_deadline = self._return_at = None
         self._publisher.close(error)
         for subscription in self._subscriber.end(error):
-            self._wake(subscription)
+            self._dispatch.wake(subscription)
         if self._replies is not None:
             self._replies.fail(error)
             self._replies = None
@@ -374,14 +219,21 @@ class ClientCore:
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes from the network."""
         connection = self._connection
+        self._counters.received_bytes += len(data)
         if connection is not None and self.state is not ClientState.HANGING_UP:
             connection.receive(data, now)
             self._process(connection, now)
 
     def _process(self, connection: ClientConnection, now: float) -> None:
         """Pass on what a connection has received, and send what has become possible."""
-        if received := connection.take_received():
-            self._dispatch(received, connection, now)
+        if self._unverified is not None:
+            if len(connection.received) > _MOST_HELD:
+                connection.disconnect(ReasonCode.QUOTA_EXCEEDED)
+        elif received := connection.take_received():
+            self._receive_packets(received, connection, now)
+        if connection.refused_payloads:
+            self.drops.count(DropReason.INVALID_PAYLOAD, connection.refused_payloads)
+            connection.refused_payloads = 0
         if connection.completed:
             self._publisher.settle_completed(connection)
         if self._publisher.outbox:
@@ -391,63 +243,27 @@ class ClientCore:
         elif self._closing is not None:
             self._check_drained(connection, now)
 
-    def _dispatch(
+    def _receive_packets(
         self, received: Sequence[Packet], connection: ClientConnection, now: float
     ) -> None:
-        """Hand messages to their subscriptions. This is the hot path of receiving."""
-        table = self._subscriber.table
-        routes = table.routes
-        for packet in received:
-            if type(packet) is not Message:
-                self._receive_packet(packet, connection, now)
-                continue
-            targets = routes.get(packet.topic)
-            if targets is None:
-                targets = table.route(packet.topic)
-            receipt = packet._receipt  # noqa: SLF001
-            if receipt is not None:
-                receipt.acknowledger = self.acknowledger  # type: ignore[attr-defined]
-            if len(targets) == 1:
-                target = targets[0]
-                if len(target.buffer) < target.buffer_size:
-                    target.buffer.append(packet)
-                else:
-                    self._push_beyond(target, packet)
-                if target.wanted:
-                    target.wanted = False
-                    self.ready.append(target)
-            elif targets:
-                for target, part in zip(targets, share_out(packet, len(targets)), strict=True):
-                    self._push_beyond(target, part)
-                    if target.wanted:
-                        target.wanted = False
-                        self.ready.append(target)
-            else:
-                self._drop_unmatched(packet)
-
-    def _push_beyond(self, target: SubscriptionState, message: Message) -> None:
-        """Give a message to a subscription whose buffer may be full."""
-        dropped = target.dropped
-        target.push(message)
-        if target.dropped and not dropped:
-            filters = ", ".join(target.topic_filters)
-            text = f"the buffer of the subscription to {filters} is full: messages are dropped"
-            self.notices.append((WARNING, text))
-
-    def _drop_unmatched(self, message: Message) -> None:
-        """Acknowledge a message that nobody wants [MQTT-4.5.0-2]."""
-        self.unmatched_messages += 1
-        if self.unmatched_messages == 1:
-            text = (
-                f"a message to {message.topic!r} matches no subscription: such messages are "
-                f"counted and dropped, unless unmatched() takes them"
-            )
-            self.notices.append((WARNING, text))
-        accept(message)
+        packets = iter(received)
+        while (packet := self._dispatch.dispatch(packets)) is not None:
+            self._receive_packet(packet, connection, now)
+            if self._unverified is not None:
+                # What follows is not looked at before the server is known to be the right one.
+                connection.received[:0] = packets
+                return
 
     def _receive_packet(self, packet: Packet, connection: ClientConnection, now: float) -> None:
+        """Any packet but PUBLISH and the acknowledgements of those that were sent."""
         if isinstance(packet, Connack):
-            self._accepted(packet, connection, now)
+            if self.options.auth is not None:
+                self._unverified = packet
+                self._ask_handler(packet, connection)
+            else:
+                self._accepted(packet, connection, now)
+        elif isinstance(packet, Auth):
+            self._ask_handler(packet, connection)
         elif isinstance(packet, Suback):
             for subscription in self._subscriber.receive_suback(packet):
                 self.end_subscription(subscription, processed=True)
@@ -463,6 +279,11 @@ class ClientCore:
         self._attempt_deadline = None
         self._connected_at = now
         self._first = False
+        self._servers.connected()
+        self._counters.connections += 1
+        policy = self._reconnect
+        if policy is not None and policy.return_after and not self._servers.is_preferred:
+            self._return_at = now + policy.return_after
         assigned = (connack.properties or {}).get("assigned_client_identifier")
         if assigned is not None:  # [MQTT-3.2.2-16]
             self._assigned_id = assigned
@@ -485,7 +306,73 @@ class ClientCore:
         if self._connecting is not None:
             operation, self._connecting = self._connecting, None
             self.finish(operation, connack)
-        self.events.append(Connected(connack))
+        self.events.append(Connected(connack, str(self._servers.current)))
+
+    # --- enhanced authentication (section 4.12)
+
+    def _ask_handler(self, packet: Connack | Auth, connection: ClientConnection) -> None:
+        """Let the auth handler answer a challenge, or check what came with success."""
+        handler = self.options.auth
+        assert handler is not None
+        properties = packet.properties or {}
+        data = properties.get("authentication_data", b"")
+
+        def respond(answers: Mapping[str, Any], _now: float) -> None:
+            connection.authenticate(answers["auth"])
+
+        def approved(_answers: Mapping[str, Any], now: float) -> None:
+            connack, self._unverified = self._unverified, None
+            if connack is not None:
+                self._accepted(connack, connection, now)
+                self._process(connection, now)
+            else:
+                self._finish_reauthentication(None)
+
+        if packet.reason_code == ReasonCode.CONTINUE_AUTHENTICATION:
+            functions = {"auth": partial(handler.respond, data, properties)}
+            self.question = Question(functions, respond, self._authentication_failed)
+        else:
+            check = {"auth": partial(handler.finish, data, properties)}
+            self.question = Question(check, approved, self._authentication_failed)
+
+    def reauthenticate(self) -> Operation[None]:
+        """Authenticate anew on the same connection; the operation ends when the server agrees.
+
+        Raises UsageError without an auth handler, ConnectionClosed without a connection.
+        """
+        self.check_open()
+        handler, connection = self.options.auth, self._connection
+        if handler is None:
+            raise UsageError("to authenticate anew needs an auth handler: give auth=")
+        if self.state is not ClientState.CONNECTED or connection is None:
+            raise ConnectionClosed("there is no connection at this moment")
+        if self._reauthenticating is None:
+            self._reauthenticating = Operation()
+
+            def begin(answers: Mapping[str, Any], _now: float) -> None:
+                connection.reauthenticate(answers["auth"])
+
+            functions = {"auth": handler.start}
+            self.question = Question(functions, begin, self._authentication_failed)
+        return self._reauthenticating
+
+    def _finish_reauthentication(self, error: Exception | None) -> None:
+        operation, self._reauthenticating = self._reauthenticating, None
+        if operation is not None:
+            self.finish(operation, None, error)
+
+    def _authentication_failed(self, error: Exception, now: float) -> None:
+        """The auth handler has raised: the connection is not to be used [MQTT-4.12.1-2]."""
+        if not isinstance(error, MqttError):
+            cause = error
+            error = AuthError(f"the auth handler raised {type(cause).__name__}")
+            error.__cause__ = cause
+        self._hang_up_cause = error
+        if self._connection is not None:
+            self._connection.disconnect(ReasonCode.UNSPECIFIED_ERROR)
+            self._check_closed(self._connection, now)
+
+    # --- the end of a connection
 
     def _check_closed(self, connection: ClientConnection, now: float) -> None:
         """Hang up if the connection is at its end."""
@@ -496,27 +383,21 @@ class ClientCore:
         elif connection.state is ConnectionState.CLOSED:
             self._hang_up(now, graceful=False)
 
-    def _hang_up(self, now: float, *, graceful: bool) -> None:
-        self.state = ClientState.HANGING_UP
-        self._drain_deadline = None
-        self._action = HangUp(graceful)
-        self._hang_up_deadline = None
-        if graceful:
-            self._hang_up_deadline = now + _LINGER
-            if self._close_deadline is not None:
-                self._hang_up_deadline = min(self._hang_up_deadline, self._close_deadline)
-
     def transport_closed(self, now: float, error: Exception | None = None) -> None:
         """The network connection is gone: because of HangUp, by the server, or by an error."""
         connection, self._connection = self._connection, None
-        self._hang_up_deadline = None
-        self._action = None
+        self._hang_up_deadline = self._return_at = None
+        self._action = self._unverified = None
         cause, self._hang_up_cause = self._hang_up_cause, None
         was_open = False
         if connection is not None:
             was_open = connection.connack is not None and not connection.connack.reason_code
             connection.lose(_lost(error, was_open=was_open))
+            if isinstance(connection.close_cause, ProtocolError):
+                text = f"the server broke the protocol: {connection.close_cause}"
+                self.notices.append(("mqttlite.protocol", WARNING, text))
             cause = cause or connection.close_cause
+            self._finish_reauthentication(cause)
             self._subscriber.disconnected()
             self._publisher.disconnected()
         if cause is None:  # it was hung up while dialing
@@ -564,36 +445,54 @@ class ClientCore:
         if table.unmatched is not None:
             raise UsageError("somebody takes the unmatched messages already")
         table.unmatched = subscription
-        table.routes.clear()
+        table.forget_routes()
         self.finish(subscription.subscribed, {})
 
-    def unsubscribe(self, subscription: SubscriptionState) -> Operation[dict[str, int]]:
+    def unsubscribe(
+        self, subscription: SubscriptionState, user_properties: Sequence[tuple[str, str]] = ()
+    ) -> Operation[Unsubscribed]:
         """End a subscription; wakes its consumer."""
-        operation = self._subscriber.unsubscribe(subscription)
+        operation = self._subscriber.unsubscribe(subscription, user_properties)
         self.finish(subscription.subscribed, None, UsageError("the subscription was ended"))
-        self._wake(subscription)
+        self._dispatch.wake(subscription)
         return operation
 
     def end_subscription(
-        self, subscription: SubscriptionState, *, processed: bool
-    ) -> Operation[dict[str, int]]:
+        self,
+        subscription: SubscriptionState,
+        *,
+        processed: bool,
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> Operation[Unsubscribed]:
         """End a subscription whose consumer leaves; what it did not take is discarded."""
-        operation = self.unsubscribe(subscription)
+        self._check_user_properties(user_properties)
+        operation = self.unsubscribe(subscription, user_properties)
         subscription.finish_taken(processed=processed)
         subscription.discard(processed=processed)
         return operation
 
-    def unsubscribe_filters(self, topic_filters: str | Sequence[str]) -> Operation[dict[str, int]]:
+    def _check_user_properties(self, user_properties: Sequence[tuple[str, str]]) -> None:
+        check_user_properties(user_properties)
+        if user_properties and self._version != ProtocolVersion.MQTT_5_0:
+            raise NotSupported("user_properties need MQTT 5.0; this connection is 3.x")
+
+    def unsubscribe_filters(
+        self,
+        topic_filters: str | Sequence[str],
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> Operation[Unsubscribed]:
         """Unsubscribe from filters that a resumed session has, and end who uses them here."""
         filters = check_filters(topic_filters)
+        self._check_user_properties(user_properties)
         self.check_open()
         also: list[str] = []
         for subscription in list(self._subscriber.table.subscriptions):
             if any(topic_filter in filters for topic_filter in subscription.topic_filters):
                 subscription.end()
                 also += self._subscriber.table.remove(subscription)
-                self._wake(subscription)
-        return self._subscriber.unsubscribe_filters(list(dict.fromkeys(filters + also)))
+                self._dispatch.wake(subscription)
+        everything = list(dict.fromkeys(filters + also))
+        return self._subscriber.unsubscribe_filters(everything, user_properties)
 
     # --- requests
 
@@ -603,7 +502,10 @@ class ClientCore:
         if self._version != ProtocolVersion.MQTT_5_0:
             raise NotSupported("request() needs MQTT 5.0; this connection is 3.x")
         if self._replies is None or self._replies.ended:
-            self._replies = ReplyInbox(random_id, self.finish)
+            prefix = ""
+            if self.connack is not None and self.connack.properties:
+                prefix = self.connack.properties.get("response_information", "")
+            self._replies = ReplyInbox(prefix, random_id, self.finish)
             self._subscriber.subscribe(self._replies)
         return self._replies.subscribed
 
@@ -621,11 +523,22 @@ class ClientCore:
 
     # --- closing
 
-    def close(self, now: float, timeout: float, *, drain: bool = True) -> Operation[None]:
+    def close(
+        self,
+        now: float,
+        timeout: float,
+        *,
+        drain: bool = True,
+        goodbye: Disconnect | None = None,
+    ) -> Operation[None]:
         """End the connection, with DISCONNECT if there is one; ends within ``timeout`` seconds.
 
-        ``drain``: first wait until everything that was accepted is acknowledged.
+        ``drain``: first wait until everything that was accepted is acknowledged. ``goodbye`` is
+        the DISCONNECT to send, in MQTT 5. Raises UsageError if it cannot be.
         """
+        if goodbye is not None:
+            self.options.check_goodbye(goodbye, self._version)
+            self._goodbye = goodbye
         if self._closing is not None:
             if not drain and self._drain_deadline is not None:
                 self._drain_deadline = now
@@ -638,8 +551,8 @@ class ClientCore:
         self._closing = operation
         self._close_deadline = now + timeout
         if self.state is ClientState.CONNECTED:
-            goodbye = min(_GOODBYE, timeout / 2)
-            self._drain_deadline = now + timeout - goodbye if drain else now
+            reserve = min(_GOODBYE, timeout / 2)
+            self._drain_deadline = now + timeout - reserve if drain else now
             assert self._connection is not None
             self._check_drained(self._connection, now)
         elif self.state is ClientState.CONNECTING and self._connection is not None:
@@ -660,22 +573,21 @@ class ClientCore:
 
     def _say_goodbye(self, connection: ClientConnection, now: float) -> None:
         self._attempt_deadline = None
+        goodbye = self._goodbye or Disconnect()
+        properties = dict(goodbye.properties or {})
         if connection.version == ProtocolVersion.MQTT_5_0 and not self.options.keeps_session:
-            connection.disconnect(properties={"session_expiry_interval": 0})
-        else:
-            connection.disconnect()
+            properties.setdefault("session_expiry_interval", 0)
+        connection.disconnect(goodbye.reason_code, cast("Properties", properties))
         self._hang_up(now, graceful=True)
 
     def _finish_closing(self) -> None:
         error = self._closed_error()
         self.events.append(Disconnected(error, None))
         self._end(error)
-        if not self.options.keeps_session:
+        goodbye, self._goodbye = self._goodbye, None
+        interval = ((goodbye and goodbye.properties) or {}).get("session_expiry_interval")
+        if not (self.options.keeps_session if interval is None else interval):
             self.session.clear()
-
-    @staticmethod
-    def _closed_error() -> ConnectionClosed:
-        return ConnectionClosed("the client was closed", by=ClosedBy.CLIENT)
 
     # --- what the shell takes
 
@@ -685,16 +597,16 @@ class ClientCore:
         if connection is None:
             return b""
         data = connection.data_to_send(now)
+        self._counters.sent_bytes += len(data)
         if connection.state is not ConnectionState.OPEN:
             self._check_closed(connection, now)
         if data and self._publisher.outbox:
             self._publisher.send_outbox(connection, now)
         return data
 
-    def take_action(self) -> Dial | HangUp | None:
-        """Return what is to be done with the network connection, once."""
-        action, self._action = self._action, None
-        return action
+    def take_ready(self) -> list[SubscriptionState]:
+        """Hand over the subscriptions whose consumer is to be woken."""
+        return self._dispatch.take_ready()
 
     # --- time
 
@@ -705,6 +617,7 @@ class ClientCore:
             self._retry_at,
             self._drain_deadline,
             self._hang_up_deadline,
+            self._return_at,
             self.next_expiry,
             self._connection.next_deadline() if self._connection is not None else None,
         ]
@@ -718,7 +631,7 @@ class ClientCore:
         if _is_due(self._attempt_deadline, now):
             self._attempt_deadline = None
             self._hang_up_cause = TimeoutError(
-                f"no CONNACK from {self._endpoint} in time; all servers together have "
+                f"no CONNACK from {self._asked_server()} in time; all servers together have "
                 f"{self.options.connect_timeout:g} seconds (connect_timeout)"
             )
             self._hang_up(now, graceful=False)
@@ -726,19 +639,28 @@ class ClientCore:
             self._hang_up(now, graceful=False)
         connection = self._connection
         if connection is not None:
+            if _is_due(self._return_at, now):
+                self._return(connection, now)
             connection.handle_deadline(now)
             self._process(connection, now)
+
+    def _asked_server(self) -> str:
+        """Who does not answer: a server, or a function of the program."""
+        return "the program's own function" if self.question else str(self._servers.current)
+
+    def _return(self, connection: ClientConnection, now: float) -> None:
+        """Leave this server for the preferred one, if nothing is in flight."""
+        if self._publisher.outbox or self.session.outgoing:
+            self._return_at = now + _BUSY
+            return
+        self._return_at = None
+        self._servers.reset()
+        text = "going back to the preferred server"
+        connection.disconnect(cause=ConnectionClosed(text, by=ClosedBy.CLIENT))
 
 
 def _is_due(deadline: float | None, now: float) -> bool:
     return deadline is not None and now >= deadline
-
-
-def _said_by_server(error: Exception) -> int | None:
-    """The reason code that the server gave; not the one that it was given."""
-    if isinstance(error, ConnectionClosed) and error.by is ClosedBy.SERVER:
-        return error.reason_code
-    return None
 
 
 def _lost(error: Exception | None, *, was_open: bool) -> ConnectionClosed:

@@ -6,6 +6,7 @@ puts something of its own into ``waiters``, and finds the operation in ``ClientC
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from mqttlite.enums import Fate, ReasonCode, describe_reason
@@ -34,10 +35,20 @@ class Operation(Generic[T]):
         return self.value  # type: ignore[return-value]  # T where it is done
 
 
+@dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """What the server said to UNSUBSCRIBE (MQTT 5.0 section 3.11); MQTT 3.x says nothing."""
+
+    reason_codes: dict[str, int]
+    """A reason code for each filter: 0, or 0x11 if there was no such subscription."""
+    reason_string: str | None = None
+    user_properties: list[tuple[str, str]] = field(default_factory=list)
+
+
 _FATES = {
     Fate.EXPIRED: "expired before it could be sent",
     Fate.DROPPED: "was dropped",
-    Fate.LOST: "may be lost: the server lost the session after it had received the message",
+    Fate.LOST: "may be lost: the server lost the session before it had acknowledged the message",
     Fate.CLOSED: "was not acknowledged when the client was closed",
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from mqttlite.client.drops import Drops
+from mqttlite.client.events import DropReason
 from mqttlite.client.operations import DeliveryState
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.outbox import Outbox
@@ -26,19 +28,28 @@ class Publisher:
     """
 
     def __init__(
-        self, options: ClientOptions, session: Session, notify: Callable[[DeliveryState], None]
+        self,
+        options: ClientOptions,
+        session: Session,
+        drops: Drops,
+        notify: Callable[[DeliveryState], None],
     ) -> None:
         self.connection: ClientConnection | None = None
         """The connection that the server has accepted, if there is one."""
+        self.sent_messages = 0
+        """Messages that were sent; one that is sent again is not counted again."""
         self.outbox = Outbox(options.outbox_messages, options.outbox_bytes, options.when_full)
         self._queue_qos_0 = options.queue_qos_0
+        self._republishes = options.when_session_lost == "republish"
+        self._checks_payload_format = options.check_payload_format
+        self._drops = drops
         self._session = session
         self._notify = notify
 
     def publish(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
         """Send a message, or queue it until it can be sent. This is the hot path of publishing."""
         if delivery.properties:
-            _prepare(delivery, delivery.properties, now)
+            self._prepare(delivery, delivery.properties, now)
         connection = self.connection
         if (
             connection is not None
@@ -48,10 +59,22 @@ class Publisher:
             and connection.state is ConnectionState.OPEN
         ):
             connection.publish(delivery)
+            self.sent_messages += 1
             if not delivery.qos:
                 delivery.fate = Fate.SENT
             return
         self._queue(delivery, now, can_wait=can_wait)
+
+    def _prepare(self, delivery: DeliveryState, properties: Properties, now: float) -> None:
+        """Check the properties of a message, and note when it expires."""
+        for name in ("topic_alias", "subscription_identifiers"):  # [MQTT-3.3.4-6]
+            if name in properties:
+                raise UsageError(f"{name} is not for the publisher to set")
+        encode_properties(properties, PacketType.PUBLISH)
+        if self._checks_payload_format and properties.get("payload_format_indicator"):
+            _check_text(delivery.payload)
+        if "message_expiry_interval" in properties:
+            delivery.expires_at = now + properties["message_expiry_interval"]
 
     def _queue(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
         connection = self.connection
@@ -61,9 +84,11 @@ class Publisher:
             encode_topic(delivery.topic)
             if not delivery.qos and not self._queue_qos_0:
                 delivery.settle(Fate.DROPPED)
+                self._drops.count(DropReason.NOT_CONNECTED)
                 return
         for dropped in self.outbox.add(delivery, can_wait=can_wait):
             self._settle(dropped, Fate.DROPPED)
+            self._drops.count(DropReason.OUTBOX_FULL)
         if connection is not None:
             self.send_outbox(connection, now)
 
@@ -85,6 +110,7 @@ class Publisher:
         if delivery.expires_at is not None and delivery.properties is not None:
             if now >= delivery.expires_at:
                 self._settle(delivery, Fate.EXPIRED)
+                self._drops.count(DropReason.EXPIRED)
                 return
             # What is left of its life (section 3.3.2.3.3).
             left = remaining_seconds(delivery.expires_at, now)
@@ -94,7 +120,9 @@ class Publisher:
             connection.publish(delivery)
         except UsageError as error:  # this server cannot take it, though another could have
             self._settle(delivery, Fate.DROPPED, error)
+            self._drops.count(DropReason.NOT_SENDABLE)
             return
+        self.sent_messages += 1
         if not delivery.qos:
             self._settle(delivery, Fate.SENT)
 
@@ -117,13 +145,13 @@ class Publisher:
         """The server has no session: publish anew what was not acknowledged, before all else.
 
         A QoS 2 message that the server had received is not among it: it may have been
-        delivered, and must not be twice.
+        delivered, and must not be twice. By the policy "report" none is.
         """
         again = []
         for delivery in self._session.clear():
             if not isinstance(delivery, DeliveryState) or delivery.done:
                 continue
-            if delivery.awaiting is PacketType.PUBCOMP:
+            if delivery.awaiting is PacketType.PUBCOMP or not self._republishes:
                 self._settle(delivery, Fate.LOST)
                 continue
             delivery.awaiting = None
@@ -135,11 +163,16 @@ class Publisher:
         """The connection is gone, and with it what only it could have carried."""
         self.connection = None
         if not self._queue_qos_0:
-            self._notify_all(self.outbox.drop_qos_0())
+            dropped = self.outbox.drop_qos_0()
+            self._drops.count(DropReason.NOT_CONNECTED, len(dropped))
+            self._notify_all(dropped)
 
     def expire(self, now: float) -> None:
         """Settle the messages whose time has run out."""
-        self._notify_all(self.outbox.take_expired(now))
+        expired = self.outbox.take_expired(now)
+        if expired:
+            self._drops.count(DropReason.EXPIRED, len(expired))
+            self._notify_all(expired)
 
     def close(self, error: Exception) -> None:
         """Nothing will be sent any more: settle everything, because of ``error``."""
@@ -164,11 +197,11 @@ class Publisher:
                 self._notify(delivery)
 
 
-def _prepare(delivery: DeliveryState, properties: Properties, now: float) -> None:
-    """Check the properties of a message, and note when it expires."""
-    for name in ("topic_alias", "subscription_identifiers"):  # [MQTT-3.3.4-6]
-        if name in properties:
-            raise UsageError(f"{name} is not for the publisher to set")
-    encode_properties(properties, PacketType.PUBLISH)
-    if "message_expiry_interval" in properties:
-        delivery.expires_at = now + properties["message_expiry_interval"]
+def _check_text(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"payload_format_indicator says that the payload is UTF-8, and it is not at byte "
+            f"{error.start}"
+        ) from None

@@ -16,8 +16,10 @@ class ReplyInbox(SubscriptionState):
     waits for any more is dropped.
     """
 
-    def __init__(self, random_id: str, finish: Finish) -> None:
-        self.response_topic = f"mqttlite/reply/{random_id}"
+    def __init__(self, response_information: str, random_id: str, finish: Finish) -> None:
+        # What the server wants such topics to begin with (section 3.2.2.3.15).
+        prefix = response_information.rstrip("/")
+        self.response_topic = f"{prefix or 'mqttlite/reply'}/{random_id}"
         super().__init__([self.response_topic], SubscriptionOptions(qos=1), buffer_size=1)
         self.buffer_size = 0  # everything goes through push()
         self._finish = finish

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
-from mqttlite.client.operations import Operation
+from mqttlite.client.operations import Operation, Unsubscribed
 from mqttlite.client.subscriptions import FilterState, SubscriptionState, SubscriptionTable
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import NotSupported, SubscribeError, UnsubscribeError, UsageError
+from mqttlite.message import Properties
 from mqttlite.packets import Suback, Unsuback
 from mqttlite.protocol import ClientConnection
 
@@ -23,16 +25,19 @@ Finish = Callable[[Operation[Any], Any, Exception | None], None]
 """Finishes an operation with a value or an error."""
 
 
-class Unsubscribing(Operation[dict[str, int]]):
+class Unsubscribing(Operation[Unsubscribed]):
     """Filters that are being unsubscribed from, by one UNSUBSCRIBE or by several."""
 
-    __slots__ = ("codes", "missing", "reason_string")
+    __slots__ = ("answer", "codes", "missing", "properties")
 
-    def __init__(self) -> None:
+    def __init__(self, user_properties: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__()
+        self.properties: Properties | None = None
+        if user_properties:
+            self.properties = {"user_properties": list(user_properties)}
         self.codes: dict[str, int] = {}
         self.missing = 0  # answers that are still to come
-        self.reason_string: str | None = None
+        self.answer: Properties = {}
 
 
 class Subscriber:
@@ -42,8 +47,8 @@ class Subscriber:
     does not have it; it is given back when no subscription needs it any more.
     """
 
-    def __init__(self, finish: Finish) -> None:
-        self.table = SubscriptionTable()
+    def __init__(self, finish: Finish, first_identifier: int = 1) -> None:
+        self.table = SubscriptionTable(first_identifier)
         self._finish = finish
         self._connection: ClientConnection | None = None
         # What was asked on this connection and not answered yet, by packet identifier.
@@ -59,37 +64,58 @@ class Subscriber:
 
         Raises NotSupported or PacketTooLarge if the server cannot do it.
         """
+        had_identifiers = self.table.uses_identifiers
         self.table.add(subscription)
         filters = [self.table.filters[f] for f in subscription.topic_filters]
         for state in filters:
             state.granted = False
+        if self.table.uses_identifiers and not had_identifiers:
+            self._identify([s for s in self.table.filters.values() if s.granted and s.identifier])
         errors = self._ask(filters)
         if errors:
             self.unsubscribe(subscription)
             raise next(iter(errors.values()))
 
-    def unsubscribe(self, subscription: SubscriptionState) -> Operation[dict[str, int]]:
+    def _identify(self, filters: list[FilterState]) -> None:
+        """Tell the server the identifiers of filters that it has without; no retained messages."""
+        connection = self._connection
+        if connection is None or not connection.has_subscription_identifiers:
+            return
+        for state in filters:
+            try:
+                packet_id = _subscribe(connection, [state], retain_handling=2)
+            except UsageError:
+                state.identifier = 0
+            else:
+                self._asked[packet_id] = [state]
+
+    def unsubscribe(
+        self, subscription: SubscriptionState, user_properties: Sequence[tuple[str, str]] = ()
+    ) -> Operation[Unsubscribed]:
         """End a subscription; the operation is finished when the server has given it up."""
         subscription.end()
-        return self.unsubscribe_filters(self.table.remove(subscription))
+        return self.unsubscribe_filters(self.table.remove(subscription), user_properties)
 
-    def unsubscribe_filters(self, topic_filters: list[str]) -> Operation[dict[str, int]]:
+    def unsubscribe_filters(
+        self, topic_filters: list[str], user_properties: Sequence[tuple[str, str]] = ()
+    ) -> Operation[Unsubscribed]:
         """Send UNSUBSCRIBE for these filters, whatever the program has of them."""
-        operation = Unsubscribing()
+        operation = Unsubscribing(user_properties)
         connection = self._connection
         if connection is None:
             self._left_behind.update(dict.fromkeys(topic_filters))
         else:
             self._unsubscribe(connection, topic_filters, operation)
         if not operation.missing:
-            self._finish(operation, {}, None)
+            self._finish(operation, Unsubscribed({}), None)
         return operation
 
     def _unsubscribe(
         self, connection: ClientConnection, topic_filters: list[str], operation: Unsubscribing
     ) -> None:
         def send(batch: list[str]) -> None:
-            self._unsubscribing[connection.unsubscribe(batch)] = (batch, operation)
+            packet_id = connection.unsubscribe(batch, operation.properties)
+            self._unsubscribing[packet_id] = (batch, operation)
             operation.missing += 1
 
         # A filter that is too large for this server cannot be there.
@@ -133,7 +159,7 @@ class Subscriber:
         self._unsubscribing.clear()
         for topic_filters, operation in unanswered:
             self._left_behind.update(dict.fromkeys(topic_filters))
-            self._finish(operation, {}, None)
+            self._finish(operation, Unsubscribed({}), None)
 
     def _ask(self, filters: Iterable[FilterState]) -> dict[FilterState, UsageError]:
         """Send SUBSCRIBE for filters, in batches of those that share their properties.
@@ -154,7 +180,10 @@ class Subscriber:
                 errors[state] = error
             else:
                 possible.append(state)
-        for _, group in groupby(possible, lambda state: state.user_properties):
+        identified = connection.has_subscription_identifiers
+        for _, group in groupby(
+            possible, lambda state: (state.user_properties, identified and state.identifier)
+        ):
 
             def ask(batch: list[FilterState]) -> None:
                 self._asked[_subscribe(connection, batch)] = batch
@@ -169,13 +198,15 @@ class Subscriber:
     def receive_suback(self, packet: Suback) -> list[SubscriptionState]:
         """Tell the subscriptions of their filters' fate; return those that have to end."""
         refused: dict[SubscriptionState, None] = {}
-        said = (packet.properties or {}).get("reason_string")
+        answer = packet.properties or {}
+        said = answer.get("reason_string")
         for state, code in zip(self._asked.pop(packet.packet_id), packet.reason_codes, strict=True):
             failed = code >= ReasonCode.UNSPECIFIED_ERROR
             state.granted = state.asked = not failed
             for subscription in state.subscriptions:
                 codes = subscription.granted
                 codes[state.topic_filter] = code
+                subscription.answer = answer
                 if failed:
                     refused[subscription] = None
                 if len(codes) == len(subscription.topic_filters) and subscription not in refused:
@@ -192,14 +223,17 @@ class Subscriber:
         # MQTT 3.x gives no reason codes.
         codes = packet.reason_codes or [0] * len(topic_filters)
         operation.codes.update(zip(topic_filters, codes, strict=True))
-        operation.reason_string = (packet.properties or {}).get("reason_string")
+        operation.answer = packet.properties or {}
         operation.missing -= 1
         if operation.missing:
             return
+        answer = operation.answer
+        said = answer.get("reason_string")
         error = None
         if any(code >= ReasonCode.UNSPECIFIED_ERROR for code in operation.codes.values()):
-            error = UnsubscribeError(operation.codes, operation.reason_string)
-        self._finish(operation, operation.codes, error)
+            error = UnsubscribeError(operation.codes, said)
+        result = Unsubscribed(operation.codes, said, answer.get("user_properties", []))
+        self._finish(operation, result, error)
 
     def forget_redelivered(self, connection: ClientConnection) -> None:
         """The session goes on: drop what the server sends again."""
@@ -235,9 +269,19 @@ def _send_in_batches(send: Callable[[list[T]], None], items: list[T]) -> dict[T,
     return errors
 
 
-def _subscribe(connection: ClientConnection, batch: list[FilterState]) -> int:
-    user_properties = list(batch[0].user_properties)
-    return connection.subscribe(
-        [(state.topic_filter, state.options) for state in batch],
-        {"user_properties": user_properties} if user_properties else None,
-    )
+def _subscribe(
+    connection: ClientConnection, batch: list[FilterState], retain_handling: int | None = None
+) -> int:
+    """Send a SUBSCRIBE for filters that have the same properties."""
+    properties: Properties = {}
+    if batch[0].user_properties:
+        properties["user_properties"] = list(batch[0].user_properties)
+    if batch[0].identifier and connection.has_subscription_identifiers:
+        properties["subscription_identifiers"] = [batch[0].identifier]
+    subscriptions = []
+    for state in batch:
+        options = state.options
+        if retain_handling is not None:
+            options = replace(options, retain_handling=retain_handling)
+        subscriptions.append((state.topic_filter, options))
+    return connection.subscribe(subscriptions, properties or None)

@@ -7,20 +7,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 from mqttlite.client.operations import Operation
+from mqttlite.client.options import check_user_properties
 from mqttlite.errors import UsageError
-from mqttlite.message import Message, check_qos
+from mqttlite.message import Message, Properties, check_qos
 from mqttlite.packets import SubscriptionOptions
 from mqttlite.protocol import Receipt
+from mqttlite.protocol.session import Answer, make_answer
 from mqttlite.topics import TopicTree, encode_filter, is_shared
 
 AckMode = Literal["auto", "manual"]
 """Who acknowledges messages: the subscription, or the program with ``message.ack()``."""
 
-WhenBufferFull = Literal["drop_oldest", "drop_newest"]
-"""Which QoS 0 message goes when a subscription's buffer is full."""
+WhenBufferFull = Literal["drop_oldest", "drop_newest", "pause"]
+"""Which QoS 0 message goes when a subscription's buffer is full, or that reading stops."""
 
 _ROUTES_CACHED: Final = 16_384
 _LONGEST_CACHED: Final = 256  # characters of a topic
+_MOST_IDENTIFIERS_CACHED: Final = 8
+_MOST_IDENTIFIED: Final = 10_000
 
 
 class SubscriptionState:
@@ -51,21 +55,29 @@ class SubscriptionState:
         """Finished with ``granted`` when the server has answered for all filters."""
         self.granted: dict[str, int] = {}
         """The reason code of each filter that the server has answered for."""
+        self.answer: Properties = {}
+        """The properties of the server's last SUBACK."""
         self.ended = False
         self.error: Exception | None = None
         self.dropped = 0
+        self.is_full = False
+        """Whether a message came that was one too many, and reading is to stop because of it."""
         self.buffer: deque[Message] = deque()
         self.wanted = False
         """Set by a consumer that found nothing and wants to be told of the next message."""
         self.owner: Any = None
         """The shell's object for this subscription."""
+        self.pauses = when_full == "pause"
         self._when_full = when_full
         self._taken: Message | None = None  # to be acknowledged when the next one is taken
 
     def push(self, message: Message) -> None:
         """Add a message; drop one if the buffer is full and one may be dropped."""
         buffer = self.buffer
-        if len(buffer) >= self.buffer_size:
+        self.is_full = False
+        if len(buffer) >= self.buffer_size and self.pauses:
+            self.is_full = _is_expendable(message)
+        elif len(buffer) >= self.buffer_size:
             while len(buffer) >= self.buffer_size and _is_expendable(buffer[0]):
                 if self._when_full == "drop_newest" and _is_expendable(message):
                     break
@@ -185,20 +197,21 @@ class Share:
         """As for a receipt."""
         return self.receipt.is_live
 
-    def acknowledge(self) -> None:
+    def acknowledge(self, reason_code: int = 0, properties: Properties | None = None) -> None:
         """What ``Message.ack()`` calls."""
+        answer = make_answer(reason_code, properties)
         if self.receipt.acknowledger is None:
-            self.accept()
+            self.accept(answer)
         else:
-            self.receipt.acknowledger(self)
+            self.receipt.acknowledger(self, answer)
 
-    def accept(self) -> None:
-        """This subscription is done with the message."""
+    def accept(self, answer: Answer | None = None) -> None:
+        """This subscription is done with the message; the last one's answer is sent."""
         if not self._done:
             self._done = True
             self._missing[0] -= 1
             if not self._missing[0]:
-                self.receipt.accept()
+                self.receipt.accept(answer)
 
     def abandon(self) -> None:
         """This subscription will never be done: nobody acknowledges the message."""
@@ -208,30 +221,52 @@ class Share:
 
 
 class FilterState:
-    """One topic filter, as the server knows it, or is to know it."""
+    """One topic filter, as the server knows it, or is to know it.
 
-    __slots__ = ("asked", "granted", "options", "subscriptions", "topic_filter", "user_properties")
+    ``identifier`` is its Subscription Identifier (section 3.8.2.1.2), 0 where it has none.
+    """
+
+    __slots__ = (
+        "asked",
+        "granted",
+        "identifier",
+        "options",
+        "subscriptions",
+        "topic_filter",
+        "user_properties",
+    )
 
     def __init__(self, topic_filter: str) -> None:
         self.topic_filter = topic_filter
         self.subscriptions: list[SubscriptionState] = []
         self.granted = False  # the server has said so, in the session that it has now
         self.asked = False  # the server may have it: SUBSCRIBE was sent, and not refused
+        self.identifier = 0
         self.options = SubscriptionOptions()
         self.user_properties: tuple[tuple[str, str], ...] = ()
 
 
 class SubscriptionTable:
-    """All subscriptions of a client, by their filters, and the way from a topic to them."""
+    """All subscriptions of a client, by their filters, and the way from a topic to them.
 
-    def __init__(self) -> None:
+    A server may send a message once for each of several filters that match it. Where that can
+    happen, every filter has an identifier, which comes with the message and tells for which of
+    them it was sent: so each subscription gets each message once. ``first_identifier`` should be
+    another one in every process: messages that the server has kept bear the old ones.
+    """
+
+    def __init__(self, first_identifier: int = 1) -> None:
         self.subscriptions: dict[SubscriptionState, None] = {}  # a set, in order
         self.filters: dict[str, FilterState] = {}
         self.unmatched: SubscriptionState | None = None
         """Gets the messages that no subscription matches."""
-        self._tree: TopicTree[SubscriptionState] = TopicTree()
         self.routes: dict[str, tuple[SubscriptionState, ...]] = {}
         """The subscriptions of the topics that were seen last; filled by ``route()``."""
+        self.uses_identifiers = False
+        self._tree: TopicTree[FilterState] = TopicTree()
+        self._routes_by_identifiers: dict[tuple[Any, ...], tuple[SubscriptionState, ...] | None]
+        self._routes_by_identifiers = {}
+        self._next_identifier = first_identifier
 
     def add(self, subscription: SubscriptionState) -> None:
         """From now on the subscription gets what its filters match."""
@@ -239,12 +274,32 @@ class SubscriptionTable:
         for topic_filter in subscription.topic_filters:
             state = self.filters.get(topic_filter)
             if state is None:
+                if not self.uses_identifiers and self._tree.may_overlap(topic_filter):
+                    self._use_identifiers()
                 state = self.filters[topic_filter] = FilterState(topic_filter)
+                self._tree.add(topic_filter, state)
+                if self.uses_identifiers:
+                    self._identify(state)
             state.subscriptions.append(subscription)
             state.options = subscription.options
             state.user_properties = subscription.user_properties
-            self._tree.add(topic_filter, subscription)
+        self.forget_routes()
+
+    def _use_identifiers(self) -> None:
+        self.uses_identifiers = True
+        for state in self.filters.values():
+            self._identify(state)
+
+    def _identify(self, state: FilterState) -> None:
+        # Each needs a SUBSCRIBE of its own, and so a packet identifier.
+        if len(self.filters) <= _MOST_IDENTIFIED:
+            state.identifier = self._next_identifier
+            self._next_identifier += 1
+
+    def forget_routes(self) -> None:
+        """What was remembered is not so any more."""
         self.routes.clear()
+        self._routes_by_identifiers.clear()
 
     def everything(self) -> list[SubscriptionState]:
         """All subscriptions, with the one that takes what no other one matches."""
@@ -254,7 +309,7 @@ class SubscriptionTable:
         """The subscription gets nothing more; return the filters to unsubscribe from."""
         if subscription is self.unmatched:
             self.unmatched = None
-            self.routes.clear()
+            self.forget_routes()
         if subscription not in self.subscriptions:
             return []
         del self.subscriptions[subscription]
@@ -262,23 +317,63 @@ class SubscriptionTable:
         for topic_filter in subscription.topic_filters:
             state = self.filters[topic_filter]
             state.subscriptions.remove(subscription)
-            self._tree.remove(topic_filter, subscription)
             if not state.subscriptions:
+                self._tree.remove(topic_filter, state)
                 del self.filters[topic_filter]
                 if state.asked:
                     unused.append(topic_filter)
-        self.routes.clear()
+        self.forget_routes()
         return unused
 
     def route(self, topic: str) -> tuple[SubscriptionState, ...]:
         """Find the subscriptions that a topic goes to, each once; remembered in ``routes``."""
-        found = dict.fromkeys(self._tree.match(topic))
+        states = self._tree.match(topic)
+        found = dict.fromkeys(each for state in states for each in state.subscriptions)
         targets = tuple(found) or ((self.unmatched,) if self.unmatched else ())
         if len(topic) <= _LONGEST_CACHED:
             if len(self.routes) >= _ROUTES_CACHED:
                 self.routes.clear()
             self.routes[topic] = targets
         return targets
+
+    def route_by_identifiers(
+        self, topic: str, identifiers: Sequence[int]
+    ) -> tuple[SubscriptionState, ...] | None:
+        """Find those for whose filters the server has sent this copy of a message.
+
+        None: nobody, because they get another copy of it.
+        """
+        key = (topic, *identifiers)
+        known = self._routes_by_identifiers
+        if key in known:
+            return known[key]
+        targets = self._find_by_identifiers(topic, set(identifiers))
+        if len(topic) <= _LONGEST_CACHED and len(identifiers) <= _MOST_IDENTIFIERS_CACHED:
+            if len(known) >= _ROUTES_CACHED:
+                known.clear()
+            known[key] = targets
+        return targets
+
+    def _find_by_identifiers(
+        self, topic: str, identifiers: set[int]
+    ) -> tuple[SubscriptionState, ...] | None:
+        matching = list(self._tree.match(topic))
+        known = {state.identifier for state in matching}
+        # Not so if an earlier process has given them, or if not every filter has one.
+        if not identifiers <= known or 0 in known:
+            return self.route(topic)
+        seen: set[SubscriptionState] = set()
+        targets: dict[SubscriptionState, None] = {}
+        for state in matching:
+            # Of a subscription's own filters the first one counts: the server may send a copy
+            # for the others, too. A shared one brings messages that are for nobody else.
+            shared = is_shared(state.topic_filter)
+            for subscription in state.subscriptions:
+                if state.identifier in identifiers and (shared or subscription not in seen):
+                    targets[subscription] = None
+                if not shared:
+                    seen.add(subscription)
+        return tuple(targets) or None
 
 
 def check_filters(topic_filters: str | Sequence[str]) -> list[str]:
@@ -321,12 +416,13 @@ def make_subscription(
         raise UsageError("a topic filter is given twice")
     if retain_handling not in (0, 1, 2):
         raise UsageError(f"retain_handling must be 0, 1 or 2, not {retain_handling!r}")
-    if not isinstance(user_properties, (list, tuple)):
-        raise UsageError("user_properties must be a list of pairs of a name and a value")
+    check_user_properties(user_properties)
     if ack not in ("auto", "manual"):
         raise UsageError(f'ack must be "auto" or "manual", not {ack!r}')
-    if when_full not in ("drop_oldest", "drop_newest"):
-        raise UsageError(f'when_full must be "drop_oldest" or "drop_newest", not {when_full!r}')
+    if when_full not in ("drop_oldest", "drop_newest", "pause"):
+        raise UsageError(
+            f'when_full must be "drop_oldest", "drop_newest" or "pause", not {when_full!r}'
+        )
     if isinstance(buffer_size, bool) or not isinstance(buffer_size, int) or buffer_size < 1:
         raise UsageError(f"buffer_size must be an int of at least 1, not {buffer_size!r}")
     options = SubscriptionOptions(

@@ -74,6 +74,11 @@ class TlsLayer:
         with suppress(ssl.SSLError):  # it would wait for the server's answer, which nobody needs
             self._object.unwrap()
 
+    def describe(self) -> str:
+        """What was agreed on in the handshake, for the log."""
+        cipher = self._object.cipher()
+        return f"{self._object.version()} with {cipher[0] if cipher else 'no cipher'}"
+
     def data_to_send(self) -> bytes:
         """Return what is to be written to the network."""
         return self._outgoing.read()

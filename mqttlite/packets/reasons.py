@@ -120,6 +120,26 @@ REASON_CODES: Final[dict[PacketType, frozenset[int]]] = {
 }
 """The codes that the tables of MQTT 5.0 allow in each packet."""
 
+CLIENT_DISCONNECT_CODES: Final = frozenset(
+    {
+        _R.NORMAL_DISCONNECTION,
+        _R.DISCONNECT_WITH_WILL_MESSAGE,
+        _R.UNSPECIFIED_ERROR,
+        _R.MALFORMED_PACKET,
+        _R.PROTOCOL_ERROR,
+        _R.IMPLEMENTATION_SPECIFIC_ERROR,
+        _R.TOPIC_NAME_INVALID,
+        _R.RECEIVE_MAXIMUM_EXCEEDED,
+        _R.TOPIC_ALIAS_INVALID,
+        _R.PACKET_TOO_LARGE,
+        _R.MESSAGE_RATE_TOO_HIGH,
+        _R.QUOTA_EXCEEDED,
+        _R.ADMINISTRATIVE_ACTION,
+        _R.PAYLOAD_FORMAT_INVALID,
+    }
+)
+"""The codes of DISCONNECT that a client may send (section 3.14.2.1)."""
+
 RETURN_CODES: Final[tuple[ReasonCode, ...]] = (
     _R.SUCCESS,
     _R.UNSUPPORTED_PROTOCOL_VERSION,

@@ -1,13 +1,14 @@
-"""The client's side of a connection: CONNECT, CONNACK and the keep alive."""
+"""The client's side of a connection: CONNECT, CONNACK, authentication and the keep alive."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from mqttlite.enums import ClosedBy
+from mqttlite.enums import ClosedBy, ReasonCode
 from mqttlite.errors import ConnectRefused, KeepAliveTimeout, NotSupported, ProtocolError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
+from mqttlite.message import Properties
 from mqttlite.packets import (
     Auth,
     Connack,
@@ -17,15 +18,20 @@ from mqttlite.packets import (
     Pingreq,
     Pingresp,
     Suback,
+    Subscribe,
     SubscriptionOptions,
     Unsuback,
+    Unsubscribe,
     encode,
 )
+from mqttlite.protocol.aliases import OutgoingAliases
 from mqttlite.protocol.connection import (
     SMALLEST_PACKET_SIZE,
     V5,
     Connection,
     ConnectionState,
+    Tracer,
+    check_problem_information,
     explain,
 )
 from mqttlite.protocol.session import Session
@@ -46,6 +52,10 @@ class ClientConnection(Connection):
     """One connection to a server, from CONNECT on.
 
     After CONNACK ``connack`` is that packet, and ``keep_alive`` what the server wants it to be.
+
+    With an authentication method in CONNECT, AUTH packets come in ``received``, each of which is
+    to be answered with ``authenticate()``, until CONNACK, or the AUTH with which a
+    ``reauthenticate()`` has succeeded.
     """
 
     _peer = ClosedBy.SERVER
@@ -58,13 +68,16 @@ class ClientConnection(Connection):
         *,
         maximum_packet_size: int = MAXIMUM_PACKET_SIZE,
         maximum_in_flight: int = MAXIMUM_TWO_BYTE_INTEGER,
+        maximum_own_aliases: int = 0,
         ping_timeout: float = PING_TIMEOUT,
+        tracer: Tracer | None = None,
     ) -> None:
         """Begin with CONNECT, the first packet and never repeated.
 
         [MQTT-3.1.0-1] [MQTT-3.1.0-2]. ``maximum_packet_size`` holds in MQTT 3.x, too, where the
         server is not told of it; ``maximum_in_flight`` is a limit of one's own below the server's
-        Receive Maximum. Raises UsageError if CONNECT cannot be written.
+        Receive Maximum, ``maximum_own_aliases`` one below its Topic Alias Maximum. Raises
+        UsageError if CONNECT cannot be written.
         """
         properties = connect.properties or {}
         super().__init__(
@@ -78,6 +91,12 @@ class ClientConnection(Connection):
         self.keep_alive = connect.keep_alive
         self._connect = connect
         self._maximum_in_flight = maximum_in_flight
+        self._maximum_own_aliases = maximum_own_aliases
+        self._method = properties.get("authentication_method")
+        self._allows_problem_information = bool(properties.get("request_problem_information", 1))
+        self._awaits_auth = self._method is not None  # AUTH may come from the server now
+        self.ping_round_trip: float | None = None
+        """Seconds that the last PINGREQ took to be answered."""
         self.redelivers = (
             properties.get("session_expiry_interval", 0) > 0
             if connect.version == V5
@@ -87,11 +106,20 @@ class ClientConnection(Connection):
         # When PINGREQ was queued, and then when it left; None while no answer is awaited.
         self._ping_time: float | None = None
         self._ping_left = False
+        self.is_paused = False
         self._last_sent = self._last_received = now
+        self.tracer = tracer
+        if tracer is not None:
+            tracer(">", connect)
         self._write(encode(connect, connect.version))
 
     def _receive_handshake(self, packet: Packet) -> None:
-        """[MQTT-3.2.0-1] The first packet from the server is CONNACK."""
+        """[MQTT-3.2.0-1] The first packet from the server is CONNACK, or AUTH if it was asked."""
+        if isinstance(packet, Auth) and self._method is not None:
+            if not self._allows_problem_information:
+                check_problem_information(packet)
+            self._receive_auth(packet)
+            return
         if not isinstance(packet, Connack):
             raise ProtocolError(f"{_name(packet)} before CONNACK")
         connect = self._connect
@@ -99,6 +127,9 @@ class ClientConnection(Connection):
             raise ProtocolError("the server has a session, though a clean start was asked for")
         self.connack = packet
         properties = packet.properties or {}
+        asked = (connect.properties or {}).get("request_response_information", 0)
+        if "response_information" in properties and not asked:  # [MQTT-3.1.2-28]
+            raise ProtocolError("CONNACK with response information, which was not asked for")
         if packet.reason_code:  # [MQTT-3.2.2-7]
             self.lose(
                 ConnectRefused(
@@ -107,9 +138,14 @@ class ClientConnection(Connection):
                     reason_string=properties.get("reason_string"),
                     by=ClosedBy.SERVER,
                     server_reference=properties.get("server_reference"),
+                    user_properties=properties.get("user_properties", []),
                 )
             )
             return
+        if properties.get("authentication_method") != self._method:
+            # [MQTT-4.12.0-5] [MQTT-4.12.0-6]
+            raise ProtocolError("CONNACK names another authentication method than CONNECT")
+        self._awaits_auth = False
         allowed = properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER)
         self.peer_receive_maximum = min(allowed, self._maximum_in_flight)
         self.peer_maximum_packet_size = properties.get("maximum_packet_size", MAXIMUM_PACKET_SIZE)
@@ -120,6 +156,9 @@ class ClientConnection(Connection):
         self.peer_maximum_qos = properties.get("maximum_qos", 2)
         self.peer_retain_available = bool(properties.get("retain_available", 1))
         self.keep_alive = properties.get("server_keep_alive", self.keep_alive)  # [MQTT-3.1.2-21]
+        aliases = min(properties.get("topic_alias_maximum", 0), self._maximum_own_aliases)
+        if aliases:  # [MQTT-3.2.2-17] [MQTT-3.2.2-18]
+            self._own_aliases = OutgoingAliases(aliases)
         if properties.get("session_expiry_interval") == 0:  # the server keeps no sessions
             self.redelivers = False
         self.state = ConnectionState.OPEN
@@ -144,13 +183,92 @@ class ClientConnection(Connection):
         if is_shared(topic_filter) and not properties.get("shared_subscription_available", 1):
             raise NotSupported(f"{topic_filter!r}: the server has no shared subscriptions")
 
+    # --- requests
+
+    @property
+    def has_subscription_identifiers(self) -> bool:
+        """Whether SUBSCRIBE may bear an identifier (section 3.2.2.3.12)."""
+        properties = (self.connack.properties if self.connack else None) or {}
+        return self.version == V5 and bool(properties.get("subscription_identifier_available", 1))
+
+    def subscribe(
+        self,
+        subscriptions: list[tuple[str, SubscriptionOptions]],
+        properties: Properties | None = None,
+    ) -> int:
+        """Send SUBSCRIBE; return its packet identifier, which the SUBACK will have."""
+        packet_id = self._allocate_request_id()
+        self.send(Subscribe(packet_id, subscriptions, properties))
+        self._requests[packet_id] = (Suback, len(subscriptions))
+        return packet_id
+
+    def unsubscribe(self, topic_filters: list[str], properties: Properties | None = None) -> int:
+        """Send UNSUBSCRIBE; return its packet identifier, which the UNSUBACK will have."""
+        packet_id = self._allocate_request_id()
+        self.send(Unsubscribe(packet_id, topic_filters, properties))
+        self._requests[packet_id] = (Unsuback, len(topic_filters))
+        return packet_id
+
+    def _allocate_request_id(self) -> int:
+        packet_id = self.session.allocate_packet_id(self._requests)
+        if not packet_id:
+            raise NotSupported("all 65535 packet identifiers are in use: wait for some answers")
+        return packet_id
+
+    def _answer_request(self, packet: Suback | Unsuback) -> None:
+        """Match a SUBACK or UNSUBACK to its request [MQTT-3.8.4-2] [MQTT-3.10.4-5]."""
+        answer, count = self._requests.pop(packet.packet_id, (None, 0))
+        if type(packet) is not answer:
+            raise ProtocolError(f"an answer to the unknown request {packet.packet_id}")
+        if len(packet.reason_codes) != count and (
+            answer is Suback or self.version == V5
+        ):  # [MQTT-3.8.4-6] [MQTT-3.11.3-2]
+            raise ProtocolError(
+                f"{len(packet.reason_codes)} reason codes answer a request of {count} filters"
+            )
+        self.received.append(packet)
+
+    # --- enhanced authentication (section 4.12)
+
+    def _receive_auth(self, packet: Auth) -> None:
+        properties = packet.properties or {}
+        if not self._awaits_auth:
+            # [MQTT-4.12.0-6]; and the two sides take turns.
+            raise ProtocolError("AUTH, though none was asked for")
+        if properties.get("authentication_method") != self._method:  # [MQTT-4.12.0-5]
+            raise ProtocolError("AUTH names another authentication method than CONNECT")
+        ends = self.state is ConnectionState.OPEN and packet.reason_code == ReasonCode.SUCCESS
+        if not ends and packet.reason_code != ReasonCode.CONTINUE_AUTHENTICATION:
+            # [MQTT-4.12.0-2]; before CONNACK that is the end of it.
+            raise ProtocolError(f"a server must not send AUTH 0x{packet.reason_code:02X} here")
+        self._awaits_auth = False
+        self.received.append(packet)
+
+    def authenticate(self, data: bytes | None) -> None:
+        """Answer the server's AUTH [MQTT-4.12.0-3]."""
+        self._send_auth(ReasonCode.CONTINUE_AUTHENTICATION, data)
+
+    def reauthenticate(self, data: bytes | None) -> None:
+        """Begin to authenticate anew, with the same method [MQTT-4.12.1-1]."""
+        self._send_auth(ReasonCode.RE_AUTHENTICATE, data)
+
+    def _send_auth(self, reason_code: ReasonCode, data: bytes | None) -> None:
+        assert self._method is not None
+        properties: Properties = {"authentication_method": self._method}
+        if data is not None:
+            properties["authentication_data"] = data
+        self.send(Auth(reason_code, properties))
+        self._awaits_auth = True
+
     def _receive_own(self, packet: Packet) -> None:
         if isinstance(packet, Pingresp):
+            if self._ping_time is not None:
+                self.ping_round_trip = self._last_received - self._ping_time
             self._ping_time = None
         elif isinstance(packet, (Suback, Unsuback)):
             self._answer_request(packet)
-        elif isinstance(packet, Auth):  # [MQTT-4.12.0-6]
-            raise ProtocolError("AUTH, though no authentication method was asked for")
+        elif isinstance(packet, Auth):
+            self._receive_auth(packet)
         else:
             raise ProtocolError(f"a server must not send {_name(packet)} here")
 
@@ -174,10 +292,20 @@ class ClientConnection(Connection):
             self._ping_left = True
         return data
 
+    def pause(self, now: float, *, paused: bool) -> None:
+        """Nothing is read for a while, or again: only what is read can be missed."""
+        if not paused:
+            self._last_received = now
+            if self._ping_time is not None:
+                self._ping_time = now
+        self.is_paused = paused
+
     def next_deadline(self) -> float | None:
         """When to send PINGREQ, or to give up waiting for its answer."""
         if self.state is not ConnectionState.OPEN or not self.keep_alive:
             return None
+        if self.is_paused:
+            return self._last_sent + self.keep_alive * _PING_MARGIN
         if self._ping_time is None:
             return min(self._last_sent, self._last_received) + self.keep_alive * _PING_MARGIN
         life = max(self._ping_time, self._last_received)
@@ -193,9 +321,10 @@ class ClientConnection(Connection):
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return
-        if self._ping_time is None:
+        if self._ping_time is None or self.is_paused:
             self._ping_time = now
             self._ping_left = False
+            self._last_sent = now  # though it may not leave at once
             self.send(Pingreq())
             return
         silence = now - self._ping_time

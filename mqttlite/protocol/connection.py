@@ -16,6 +16,7 @@ UNSUBSCRIBE and the acknowledgements that are due do not.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
@@ -42,23 +43,23 @@ from mqttlite.packets import (
     Pubrec,
     Pubrel,
     Suback,
-    Subscribe,
-    SubscriptionOptions,
     Unsuback,
-    Unsubscribe,
     encode,
 )
 from mqttlite.packets.encode import encode_publish_header
 from mqttlite.packets.properties import encode_properties
 from mqttlite.packets.reasons import REASON_CODES
 from mqttlite.packets.types import Acknowledgement
-from mqttlite.protocol.session import Outgoing, Receipt, ReceiptState, Session
+from mqttlite.protocol.aliases import ALIAS_SIZE, OutgoingAliases
+from mqttlite.protocol.session import Answer, Outgoing, Receipt, ReceiptState, Session
 from mqttlite.topics import encode_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mqttlite.message import Properties
+
+Tracer = Callable[[str, Packet], None]
 
 V5: Final = ProtocolVersion.MQTT_5_0
 
@@ -88,6 +89,28 @@ def explain(reason_code: int, properties: Properties) -> str:
     if "server_reference" in properties:
         words += f"; use {properties['server_reference']}"
     return words
+
+
+def check_problem_information(packet: Packet) -> None:
+    """[MQTT-3.1.2-29] What was not asked for must not come, but where it always may."""
+    properties = getattr(packet, "properties", None) or {}
+    if not isinstance(packet, Disconnect) and (
+        "reason_string" in properties or "user_properties" in properties
+    ):
+        raise ProtocolError(
+            f"{type(packet).__name__.upper()} with problem information, which was not asked for"
+        )
+
+
+def _is_invalid_text(message: Message) -> bool:
+    """Whether a payload that is said to be UTF-8 is not."""
+    if not message.properties or not message.properties.get("payload_format_indicator"):
+        return False
+    try:
+        message.payload.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 class ConnectionState(Enum):
@@ -144,6 +167,13 @@ class Connection:
         self._abandoned = 0
         self._incoming_in_flight = 0  # counts against receive_maximum
         self._aliases: dict[int, str] = {}
+        self._own_aliases: OutgoingAliases | None = None
+        self._allows_problem_information = True
+        self.checks_payload_format = False
+        """Whether text that is no UTF-8 is refused (section 3.3.2.3.2)."""
+        self.refused_payloads = 0
+        self.tracer: Tracer | None = None
+        """Called with "<" or ">" and every packet that comes or goes."""
         self._last_received = 0.0
         self._last_sent = 0.0
 
@@ -162,7 +192,11 @@ class Connection:
         received = self.received
         reader = self._reader
         try:
-            for packet in reader.feed(data):
+            packets = reader.feed(data)
+            if self.tracer is not None:
+                for packet in packets:
+                    self.tracer("<", packet)
+            for packet in packets:
                 if self.state is ConnectionState.OPEN:
                     if type(packet) is Message and not packet.qos and packet.properties is None:
                         received.append(packet)
@@ -196,7 +230,10 @@ class Connection:
         """Any packet on an open connection."""
         if isinstance(packet, Message):
             self._receive_publish(packet)
-        elif isinstance(packet, Puback):
+            return
+        if not self._allows_problem_information:
+            check_problem_information(packet)
+        if isinstance(packet, Puback):
             self._complete(PacketType.PUBACK, packet)
         elif isinstance(packet, Pubrec):
             self._receive_pubrec(packet)
@@ -226,6 +263,7 @@ class Connection:
                 reason_string=properties.get("reason_string"),
                 by=peer,
                 server_reference=properties.get("server_reference"),
+                user_properties=properties.get("user_properties", []),
             )
         )
 
@@ -236,8 +274,12 @@ class Connection:
         properties = message.properties
         if properties is not None and "topic_alias" in properties:
             self._resolve_alias(message, properties["topic_alias"])
+        is_invalid = self.checks_payload_format and _is_invalid_text(message)
         if not message.qos:
-            self.received.append(message)
+            if is_invalid:
+                self.refused_payloads += 1
+            else:
+                self.received.append(message)
             return
         known = self.session.incoming.get(message.packet_id) if message.qos == 2 else None
         if (
@@ -257,6 +299,10 @@ class Connection:
         if message.qos == 2:
             self.session.incoming[message.packet_id] = receipt
         self._unacknowledged.append(receipt)
+        if is_invalid:
+            self.refused_payloads += 1
+            self.acknowledge(receipt, Answer(ReasonCode.PAYLOAD_FORMAT_INVALID))
+            return
         message._receipt = receipt  # noqa: SLF001 - the receipt is this floor's part of it
         self.received.append(message)
 
@@ -294,13 +340,14 @@ class Connection:
         else:
             raise ProtocolError(f"topic alias {alias} was never defined")
 
-    def acknowledge(self, receipt: Receipt, reason_code: int = 0) -> None:
+    def acknowledge(self, receipt: Receipt, answer: Answer | None = None) -> None:
         """The application has processed a message: acknowledge it, in its turn.
 
-        A ``reason_code`` of 0x80 or above refuses it; MQTT 3.x does not know how to say so.
+        An ``answer`` with a reason code of 0x80 or above refuses it; MQTT 3.x does not know how
+        to say so.
         """
         if receipt.state is ReceiptState.WAITING:
-            receipt.reason_code = reason_code if self.version == V5 else 0
+            receipt.answer = answer if self.version == V5 else None
             receipt.state = ReceiptState.ACKNOWLEDGED
             self._send_acknowledgements()
 
@@ -337,23 +384,25 @@ class Connection:
             if receipt.state is ReceiptState.ABANDONED:
                 continue
             receipt.state = ReceiptState.ANSWERED
-            if receipt.reason_code:
-                self._answer_with_reason(receipt)
-            elif receipt.qos == 1:
+            if receipt.qos == 1:
                 self._incoming_in_flight -= 1
+            if receipt.answer is not None or self.tracer is not None:
+                self._send_answer(receipt, receipt.answer or Answer(0))
+            elif receipt.qos == 1:
                 self._write(b"\x40\x02" + receipt.packet_id.to_bytes(2))
             else:
                 self._write(b"\x50\x02" + receipt.packet_id.to_bytes(2))
 
-    def _answer_with_reason(self, receipt: Receipt) -> None:
+    def _send_answer(self, receipt: Receipt, answer: Answer) -> None:
+        """Send an acknowledgement of any kind."""
+        reason_code, properties = answer
         if receipt.qos == 1:
-            self._incoming_in_flight -= 1
-            self.send(Puback(receipt.packet_id, receipt.reason_code))
+            self.send(Puback(receipt.packet_id, reason_code, properties))
             return
-        if receipt.reason_code >= ReasonCode.UNSPECIFIED_ERROR:  # [MQTT-4.3.3-9] it ends here
+        if reason_code >= ReasonCode.UNSPECIFIED_ERROR:  # [MQTT-4.3.3-9] it ends here
             self._incoming_in_flight -= 1
             self.session.incoming.pop(receipt.packet_id, None)
-        self.send(Pubrec(receipt.packet_id, receipt.reason_code))
+        self.send(Pubrec(receipt.packet_id, reason_code, properties))
 
     def _receive_pubrel(self, packet: Pubrel) -> None:
         receipt = self.session.incoming.get(packet.packet_id)
@@ -377,6 +426,8 @@ class Connection:
             raise ProtocolError("PUBREC for a message of QoS 1")
         else:
             outgoing.awaiting = PacketType.PUBCOMP  # [MQTT-4.3.3-6] never PUBLISH again
+            outgoing.reason_code = packet.reason_code
+            outgoing.response = packet.properties
             self.send(Pubrel(packet.packet_id))  # [MQTT-4.3.3-4]
 
     def _sent_here(self, packet_id: int) -> Outgoing | None:
@@ -396,9 +447,11 @@ class Connection:
         del self.session.outgoing[packet.packet_id]
         self._in_flight -= 1
         outgoing.awaiting = None
-        # PUBCOMP cannot refuse: an unknown identifier means that it was released before.
-        outgoing.reason_code = 0 if awaited is PacketType.PUBCOMP else packet.reason_code
-        outgoing.response = packet.properties
+        # PUBCOMP cannot refuse (an unknown identifier means that it was released before): what
+        # there is to say of the message was in PUBREC.
+        if awaited is not PacketType.PUBCOMP:
+            outgoing.reason_code = packet.reason_code
+            outgoing.response = packet.properties
         self.completed.append(outgoing)
         if self._to_resend:
             self._resend()
@@ -427,9 +480,13 @@ class Connection:
         packet_id = 0
         if qos:
             packet_id = outgoing.packet_id = self.session.allocate_packet_id(self._requests)
+        if self._own_aliases is not None:
+            topic, properties = self._apply_alias(self._own_aliases, outgoing, topic, properties)
         header = encode_publish_header(
             topic, size, qos, outgoing.retain, False, packet_id, properties
         )
+        if self.tracer is not None:
+            self._trace_publish(outgoing, dup=False)
         if qos:
             # [MQTT-4.3.2-3] [MQTT-4.3.3-3]
             self.session.outgoing[packet_id] = outgoing
@@ -440,6 +497,39 @@ class Connection:
         else:
             self._write(header)
             self._write(payload)
+
+    def _apply_alias(
+        self, aliases: OutgoingAliases, outgoing: Outgoing, topic: bytes, properties: bytes
+    ) -> tuple[bytes, bytes]:
+        """Return what to write of the topic and the properties, with a topic alias if it has one.
+
+        Not for a message that the alias would make too large for the peer.
+        """
+        size = len(topic) + len(properties) + len(outgoing.payload)
+        if size + 7 + ALIAS_SIZE > self.peer_maximum_packet_size:
+            return topic, properties
+        alias, is_known = aliases.use(outgoing.topic)
+        if not alias:
+            return topic, properties
+        own: Properties = {"topic_alias": alias}  # [MQTT-3.3.2-9] [MQTT-3.3.2-10]
+        own.update(outgoing.properties or {})
+        # What a peer knows by its alias has an empty name (section 3.3.2.3.4).
+        return b"\0\0" if is_known else topic, encode_properties(own, PacketType.PUBLISH)
+
+    def _trace_publish(self, outgoing: Outgoing, *, dup: bool) -> None:
+        assert self.tracer is not None
+        self.tracer(
+            ">",
+            Message(
+                outgoing.topic,
+                outgoing.payload,
+                outgoing.qos,
+                outgoing.retain,
+                dup,
+                outgoing.packet_id,
+                outgoing.properties,
+            ),
+        )
 
     def check_publish(self, outgoing: Outgoing) -> tuple[bytes, bytes]:
         """Return the encoded topic and properties of a message that the peer can take.
@@ -504,6 +594,8 @@ class Connection:
                 outgoing.packet_id,
                 properties,
             )
+            if self.tracer is not None:
+                self._trace_publish(outgoing, dup=True)
             self._write(header)
             self._write(outgoing.payload)
 
@@ -516,43 +608,6 @@ class Connection:
         outgoing.response = {"reason_string": str(error)}
         self.completed.append(outgoing)
 
-    def subscribe(
-        self,
-        subscriptions: list[tuple[str, SubscriptionOptions]],
-        properties: Properties | None = None,
-    ) -> int:
-        """Send SUBSCRIBE; return its packet identifier, which the SUBACK will have."""
-        packet_id = self._allocate_request_id()
-        self.send(Subscribe(packet_id, subscriptions, properties))
-        self._requests[packet_id] = (Suback, len(subscriptions))
-        return packet_id
-
-    def unsubscribe(self, topic_filters: list[str], properties: Properties | None = None) -> int:
-        """Send UNSUBSCRIBE; return its packet identifier, which the UNSUBACK will have."""
-        packet_id = self._allocate_request_id()
-        self.send(Unsubscribe(packet_id, topic_filters, properties))
-        self._requests[packet_id] = (Unsuback, len(topic_filters))
-        return packet_id
-
-    def _allocate_request_id(self) -> int:
-        packet_id = self.session.allocate_packet_id(self._requests)
-        if not packet_id:
-            raise NotSupported("all 65535 packet identifiers are in use: wait for some answers")
-        return packet_id
-
-    def _answer_request(self, packet: Suback | Unsuback) -> None:
-        """Match a SUBACK or UNSUBACK to its request [MQTT-3.8.4-2] [MQTT-3.10.4-5]."""
-        answer, count = self._requests.pop(packet.packet_id, (None, 0))
-        if type(packet) is not answer:
-            raise ProtocolError(f"an answer to the unknown request {packet.packet_id}")
-        if len(packet.reason_codes) != count and (
-            answer is Suback or self.version == V5
-        ):  # [MQTT-3.8.4-6] [MQTT-3.11.3-2]
-            raise ProtocolError(
-                f"{len(packet.reason_codes)} reason codes answer a request of {count} filters"
-            )
-        self.received.append(packet)
-
     def send(self, packet: Packet) -> None:
         """Send a packet other than PUBLISH.
 
@@ -562,6 +617,8 @@ class Connection:
         data = encode(packet, self.version)
         if len(data) > self.peer_maximum_packet_size:
             data = self._encode_smaller(packet, data)
+        if self.tracer is not None:
+            self.tracer(">", packet)
         self._write(data)
 
     def _encode_smaller(self, packet: Packet, data: bytes) -> bytes:

@@ -11,10 +11,13 @@ other (section 2.2.1).
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mqttlite.enums import PacketType
+from mqttlite.errors import UsageError
 from mqttlite.limits import MAXIMUM_PACKET_ID
+from mqttlite.packets.properties import encode_properties
+from mqttlite.packets.reasons import REASON_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -81,8 +84,25 @@ class ReceiptState(Enum):
 class Answerable(Protocol):
     """What may stand for a receipt towards its ``acknowledger``."""
 
-    def accept(self) -> None:
-        """The application has processed the message."""
+    def accept(self, answer: Answer | None = None) -> None:
+        """The application has processed the message, or refuses it."""
+
+
+class Answer(NamedTuple):
+    """What an acknowledgement says beyond that all is well."""
+
+    reason_code: int
+    properties: Properties | None = None
+
+
+def make_answer(reason_code: int, properties: Properties | None) -> Answer | None:
+    """Check what PUBACK or PUBREC is to say; None if it is nothing. Raises UsageError."""
+    if not reason_code and properties is None:
+        return None
+    if reason_code not in REASON_CODES[PacketType.PUBACK]:
+        raise UsageError(f"0x{reason_code:02X} is not a reason code of PUBACK")
+    encode_properties(properties, PacketType.PUBACK)
+    return Answer(reason_code, properties)
 
 
 class Receipt:
@@ -92,15 +112,15 @@ class Receipt:
     ``acknowledger`` is called instead when the owner of the connection has to take part.
     """
 
-    __slots__ = ("acknowledger", "connection", "packet_id", "qos", "reason_code", "state")
+    __slots__ = ("acknowledger", "answer", "connection", "packet_id", "qos", "state")
 
     def __init__(self, connection: Connection, packet_id: int, qos: int) -> None:
         self.connection = connection
         self.packet_id = packet_id
         self.qos = qos
-        self.reason_code = 0
+        self.answer: Answer | None = None
         self.state = ReceiptState.WAITING
-        self.acknowledger: Callable[[Answerable], None] | None = None
+        self.acknowledger: Callable[[Answerable, Answer | None], None] | None = None
 
     @property
     def is_live(self) -> bool:
@@ -109,16 +129,17 @@ class Receipt:
             return self.connection.session.incoming.get(self.packet_id) is self
         return not self.connection.is_closed
 
-    def acknowledge(self) -> None:
+    def acknowledge(self, reason_code: int = 0, properties: Properties | None = None) -> None:
         """What ``Message.ack()`` calls: from the program, in any thread."""
+        answer = make_answer(reason_code, properties)
         if self.acknowledger is None:
-            self.accept()
+            self.accept(answer)
         else:
-            self.acknowledger(self)
+            self.acknowledger(self, answer)
 
-    def accept(self) -> None:
-        """The application has processed the message."""
-        self.connection.acknowledge(self)
+    def accept(self, answer: Answer | None = None) -> None:
+        """The application has processed the message, or refuses it."""
+        self.connection.acknowledge(self, answer)
 
     def abandon(self) -> None:
         """The application will never process the message."""

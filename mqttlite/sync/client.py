@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from random import random
 from secrets import token_hex
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 from typing_extensions import Unpack
 
-from mqttlite.client import ClientCore, Event, Operation, SubscriptionState, make_subscription
-from mqttlite.client.base import ClientBase
-from mqttlite.client.events import Connected
+from mqttlite.client import (
+    ClientCore,
+    Event,
+    Operation,
+    SubscriptionState,
+    Unsubscribed,
+    make_subscription,
+)
+from mqttlite.client.base import ClientBase, make_goodbye
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
 from mqttlite.enums import ReasonCode
@@ -50,7 +56,8 @@ class Client(ClientBase):
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
         core = ClientCore(options, random)
-        self.driver = Driver(core, self._report, "mqttlite")
+        self.driver = Driver(core, self._report, self._report_drops, "mqttlite")
+        self._reports_drops = False
         self.dispatcher = Dispatcher("mqttlite handlers")
         return core
 
@@ -80,17 +87,32 @@ class Client(ClientBase):
                 driver.join(_GRACE)
         return operation.result()
 
-    def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
+    def close(
+        self,
+        timeout: float = 5.0,
+        *,
+        drain: bool = True,
+        reason_code: int = ReasonCode.NORMAL_DISCONNECTION,
+        reason_string: str | None = None,
+        user_properties: Sequence[tuple[str, str]] = (),
+        session_expiry_interval: int | None = None,
+    ) -> None:
         """Close the connection, and end all subscriptions; ends within ``timeout`` seconds.
 
         First waits until everything that was accepted for publishing is acknowledged, unless
         ``drain`` is False; what is not then fails with PublishError. May be called twice, and
         from a handler. A closed client can connect again.
+
+        The rest is what DISCONNECT says (MQTT 5.0 section 3.14): the ``reason_code``, 0x04 for
+        example to have the will published, and ``session_expiry_interval``, the seconds for
+        which the session is to be kept after all, or no longer. Raises UsageError for what
+        cannot be sent, NotSupported in MQTT 3.x.
         """
+        goodbye = make_goodbye(reason_code, reason_string, user_properties, session_expiry_interval)
         driver = self.driver
         deadline = monotonic() + timeout
         with driver as core:
-            operation = core.close(monotonic(), timeout, drain=drain)
+            operation = core.close(monotonic(), timeout, drain=drain, goodbye=goodbye)
         driver.wait(operation, timeout + _GRACE)
         driver.join(_GRACE)
         self.dispatcher.stop(max(0.0, deadline - monotonic()))
@@ -210,7 +232,9 @@ class Client(ClientBase):
             ack: ``"auto"``: a message is acknowledged when the next one is taken or the handler
                 returns; ``"manual"``: by ``message.ack()``.
             buffer_size: How many messages wait here for the program.
-            when_full: Which QoS 0 message is dropped when there are more.
+            when_full: Which QoS 0 message is dropped when there are more; or ``"pause"``:
+                nothing is read from the server any more, acknowledgements neither, until half
+                of them are taken. So do not wait for the server where they are taken.
             timeout: Seconds for the server's answer; None: no limit.
 
         Raises UsageError for arguments that cannot work, NotSupported for what the server or
@@ -259,15 +283,33 @@ class Client(ClientBase):
         return subscription
 
     def unsubscribe(
-        self, topic_filters: str | Sequence[str], *, timeout: float | None = None
-    ) -> None:
+        self,
+        topic_filters: str | Sequence[str],
+        *,
+        user_properties: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> Unsubscribed:
         """Unsubscribe from filters, those of a resumed session too (MQTT 5.0 section 3.10).
 
-        Subscriptions that have one of these filters end. Raises InvalidTopic, UnsubscribeError,
-        ConnectionClosed if not connected, TimeoutError.
+        Subscriptions that have one of these filters end. Returns what the server said. Raises
+        InvalidTopic, UnsubscribeError, ConnectionClosed if not connected, TimeoutError.
         """
         with self.driver as core:
-            operation = core.unsubscribe_filters(topic_filters)
+            operation = core.unsubscribe_filters(topic_filters, user_properties)
+        self.driver.wait(operation, timeout)
+        return operation.result()
+
+    # --- authentication
+
+    def reauthenticate(self, timeout: float | None = None) -> None:
+        """Authenticate anew on the same connection (MQTT 5.0 section 4.12.1).
+
+        Raises UsageError without ``auth``, ConnectionClosed if there is no connection or the
+        server ends it, AuthError if the handler fails, TimeoutError after ``timeout`` seconds.
+        """
+        with self.driver as core:
+            operation = core.reauthenticate()
+            self.driver.wake()
         self.driver.wait(operation, timeout)
         operation.result()
 
@@ -312,12 +354,18 @@ class Client(ClientBase):
     # --- for the parts of this package
 
     def end_subscription(
-        self, subscription: Subscription, *, processed: bool = True
-    ) -> Operation[dict[str, int]]:
+        self,
+        subscription: Subscription,
+        *,
+        processed: bool = True,
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> Operation[Unsubscribed]:
         """End a subscription."""
         state = subscription._state  # noqa: SLF001 - a part of this package
         with self.driver as core:
-            return core.end_subscription(state, processed=processed)
+            return core.end_subscription(
+                state, processed=processed, user_properties=user_properties
+            )
 
     def report_handler_error(self, error: BaseException, message: Message) -> None:
         """A handler has raised."""
@@ -329,8 +377,19 @@ class Client(ClientBase):
                 _log.exception("on_error raised")
 
     def _report(self, event: Event) -> None:
-        callback: Callable[[Any], object] | None = self._on_disconnect
-        if isinstance(event, Connected):
-            callback = self._on_connect
+        callback = self._callbacks[type(event)]
         if callback is not None:
             self.dispatcher.put(partial(callback, event))
+
+    def _report_drops(self) -> None:
+        if not self._reports_drops:
+            self._reports_drops = True
+            self.dispatcher.put(self._call_on_dropped)
+
+    def _call_on_dropped(self) -> None:
+        with self.driver.lock:
+            self._reports_drops = False
+            drops = self._core.drops.take_new()
+        for dropped in drops:
+            if self._on_dropped is not None:
+                self._on_dropped(dropped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import selectors
 import socket
 from collections import deque
@@ -15,6 +16,8 @@ from mqttlite.layers.addresses import HAPPY_EYEBALLS_DELAY, Address, in_turn
 from mqttlite.layers.tls import TlsLayer, make_context
 from mqttlite.options import TLS
 from mqttlite.protocol.client_side import KERNEL_BACKLOG
+
+_log = logging.getLogger("mqttlite.layers")
 
 
 class DialCancelled(Exception):
@@ -42,9 +45,11 @@ def dial(
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
         if context is None:
+            _log.debug("connected to %s", endpoint)
             return connection, None
         layer = TlsLayer(context, tls.server_hostname or endpoint.host)
         _shake_hands(connection, layer, cancel)
+        _log.debug("connected to %s, %s", endpoint, layer.describe())
     except BaseException:
         connection.close()
         raise

@@ -23,15 +23,17 @@ from mqttlite.client import (
     ClientCore,
     DeliveryState,
     Dial,
+    Disconnected,
     Event,
     HangUp,
     Operation,
+    Question,
     SubscriptionState,
 )
-from mqttlite.endpoint import Endpoint
 from mqttlite.errors import UsageError
 from mqttlite.layers.tls import TlsLayer
-from mqttlite.protocol.session import Answerable
+from mqttlite.protocol.session import Answer, Answerable
+from mqttlite.sync.asking import Asking
 from mqttlite.sync.dial import DialCancelled, dial
 from mqttlite.sync.lock import CoreLock
 
@@ -52,10 +54,13 @@ _EXIT_TIMEOUT: Final = 5.0
 _EOF: Final = EOFError()
 
 _log = logging.getLogger("mqttlite.sync")
+_packets_log = logging.getLogger("mqttlite.packets")
 _running: WeakSet[Driver] = WeakSet()
 
 
-_Notes = tuple[list[Operation[Any] | DeliveryState], list[SubscriptionState], list[tuple[int, str]]]
+_Notes = tuple[
+    list[Operation[Any] | DeliveryState], list[SubscriptionState], list[tuple[str, int, str]]
+]
 """Operations that are finished, subscriptions that have something, and what is to be logged."""
 
 
@@ -66,10 +71,19 @@ class Driver:
     wants done.
     """
 
-    def __init__(self, core: ClientCore, report: Callable[[Event], None], name: str) -> None:
+    def __init__(
+        self,
+        core: ClientCore,
+        report: Callable[[Event], None],
+        report_drops: Callable[[], None],
+        name: str,
+    ) -> None:
         self.core = core
         self.lock = CoreLock()
         self._report = report
+        self._report_drops = report_drops
+        self._asking: Asking | None = None
+        self._watched = 0  # the events of the socket that the selector waits for
         self.name = name
         self._thread: threading.Thread | None = None
         self._is_running = False
@@ -174,9 +188,9 @@ class Driver:
                     operation.waiters.remove(waiter)
                     raise TimeoutError(f"not done within {timeout:g} seconds")
 
-    def _acknowledge(self, receipt: Answerable) -> None:
+    def _acknowledge(self, receipt: Answerable, answer: Answer | None) -> None:
         with self.lock:
-            receipt.accept()
+            receipt.accept(answer)
             self.flush(urgent=False)
 
     # --- under the lock
@@ -233,11 +247,13 @@ class Driver:
         """
         core = self.core
         finished, core.finished = core.finished, []
-        ready, core.ready = core.ready, []
+        ready = core.take_ready()
         notices, core.notices = core.notices, []
         events, core.events = core.events, []
         for event in events:
             self._report(event)
+        if core.drops.new:
+            self._report_drops()
         return finished, ready, notices
 
     # --- without the lock
@@ -249,8 +265,8 @@ class Driver:
                 waiter.release()
         for subscription in ready:
             subscription.owner.wake()
-        for level, text in notices:
-            _log.log(level, text)
+        for logger, level, text in notices:
+            logging.getLogger(logger).log(level, text)
 
     # --- the I/O thread
 
@@ -279,6 +295,7 @@ class Driver:
                 if self._dialing is not None:
                     self._abandon_dialing(self._dialing)
                 self._close_socket()
+                self.core.events.append(Disconnected(error, None))
                 self.core.give_up(error)
                 notes = self._take_notes()
             self._notify(notes)
@@ -341,28 +358,52 @@ class Driver:
         while (action := core.take_action()) is not None:
             self._act(action, now)
             self._write()
+        if core.question is not (self._asking and self._asking.question):
+            self._ask(core.question, now)
         if core.is_idle and self._socket is None and self._dialing is None:
             self._is_running = False
             _running.discard(self)
             return -1.0
-        self._watch()
+        self._watch(now)
         self._asleep = True
         deadline = core.next_deadline()
         return None if deadline is None else max(0.0, deadline - monotonic())
 
-    def _watch(self) -> None:
-        """Wait for the socket to become writable only if something waits to be written."""
-        if self._socket is not None:
-            events = selectors.EVENT_READ
-            if self._unsent or self.core.unsent_size:
-                events |= selectors.EVENT_WRITE
-            if self._selector.get_key(self._socket).events != events:
-                self._selector.modify(self._socket, events)
+    def _watch(self, now: float) -> None:
+        """Wait for the socket to become readable and writable only as far as that is wanted."""
+        if self._socket is None:
+            return
+        events = selectors.EVENT_READ if self.core.wants_data(now) else 0
+        if self._unsent or self.core.unsent_size:
+            events |= selectors.EVENT_WRITE
+        if events == self._watched:
+            return
+        if self._watched:
+            self._selector.unregister(self._socket)
+        if events:
+            self._selector.register(self._socket, events)
+        self._watched = events
+
+    def _ask(self, question: Question | None, now: float) -> None:
+        """Call functions of the program; nobody wants the answers of earlier ones any more."""
+        self._asking = None
+        if question is not None:
+            try:
+                self._asking = Asking(question, self._answered, self.name)
+            except RuntimeError as error:  # no thread to be had
+                self.core.answered(question, {}, error, now)
+
+    def _answered(
+        self, question: Question, answers: dict[str, Any], error: Exception | None
+    ) -> None:
+        with self as core:
+            core.answered(question, answers, error, monotonic())
+            self.wake()
 
     def _act(self, action: Dial | HangUp, now: float) -> None:
         if isinstance(action, Dial):
             try:
-                dialing = _Dialing(self, action.endpoint)
+                dialing = _Dialing(self, action)
                 dialing.start()
             except (OSError, RuntimeError) as error:  # no descriptor, or no thread, to be had
                 self.core.dial_failed(error, now)
@@ -387,7 +428,7 @@ class Driver:
         if dialing.connection is not None:
             self._socket = dialing.connection
             self._tls = dialing.tls
-            self._selector.register(self._socket, selectors.EVENT_READ)
+            self.core.traces_packets = _packets_log.isEnabledFor(logging.DEBUG)
             self.core.transport_opened(now)
         elif dialing.error is not None:
             self.core.dial_failed(dialing.error, now)
@@ -399,7 +440,9 @@ class Driver:
         self._write_error = None
         self._hanging_up = False
         if connection is not None:
-            self._selector.unregister(connection)
+            if self._watched:
+                self._selector.unregister(connection)
+            self._watched = 0
             connection.close()
 
     # --- the end of the process, and a second one
@@ -425,13 +468,13 @@ def forked() -> UsageError:
 class _Dialing:
     """Opens a connection in a thread of its own, because a name lookup can take any time."""
 
-    def __init__(self, driver: Driver, endpoint: Endpoint) -> None:
+    def __init__(self, driver: Driver, action: Dial) -> None:
         self.done = False
         self.connection: socket.socket | None = None
         self.tls: TlsLayer | None = None
         self.error: Exception | None = None
         self._driver = driver
-        self._endpoint = endpoint
+        self._action = action
         self._cancelled = False
         self._cancel, self._cancel_seen = socket.socketpair()
         self._thread = threading.Thread(
@@ -464,7 +507,8 @@ class _Dialing:
     def _run(self) -> None:
         connection = tls = error = None
         try:
-            connection, tls = dial(self._endpoint, self._driver.core.options.tls, self._cancel_seen)
+            action = self._action
+            connection, tls = dial(action.endpoint, action.tls, self._cancel_seen)
         except DialCancelled:
             pass
         except Exception as failure:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mqttlite.client import SubscriptionState
+from mqttlite.client import SubscriptionState, Unsubscribed
 from mqttlite.client.base import SubscriptionBase
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, UsageError
@@ -76,16 +76,24 @@ class Subscription(SubscriptionBase):
             self._state.finish_taken(processed=exc_type is None)
         self.unsubscribe(processed=exc_type is None)
 
-    def unsubscribe(self, timeout: float | None = 10.0, *, processed: bool = True) -> None:
+    def unsubscribe(
+        self,
+        timeout: float | None = 10.0,
+        *,
+        processed: bool = True,
+        user_properties: Sequence[tuple[str, str]] = (),
+    ) -> Unsubscribed:
         """End the subscription, and wait for the server's answer for ``timeout`` seconds.
 
         Messages that were received and not taken are acknowledged, or left to be delivered
-        again if they are not ``processed``. Raises UnsubscribeError if the server refuses, and
-        TimeoutError; ended it is in any case.
+        again if they are not ``processed``. Returns what the server said. Raises
+        UnsubscribeError if it refuses, and TimeoutError; ended it is in any case.
         """
-        operation = self._client.end_subscription(self, processed=processed)
+        operation = self._client.end_subscription(
+            self, processed=processed, user_properties=user_properties
+        )
         self._client.driver.wait(operation, timeout)
-        operation.result()
+        return operation.result()
 
     def __iter__(self) -> Self:
         return self
@@ -113,6 +121,8 @@ class Subscription(SubscriptionBase):
                 message = state.take()
                 if state.options.qos:  # the message before may have been acknowledged
                     driver.flush(urgent=False)
+                if state.pauses:  # there may be room again
+                    driver.wake()
                 if message is not None:
                     return message
                 if state.ended:

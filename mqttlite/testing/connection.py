@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mqttlite.errors import ConnectionLost
 from mqttlite.message import Will
 from mqttlite.protocol import ConnectionState, ServerConnection
+from mqttlite.protocol.session import make_answer
 from mqttlite.testing.options import BrokerOptions
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class BrokerConnection(ServerConnection):
 
     def answer(self, reason_code: int) -> None:
         """Acknowledge the oldest message of QoS 1 or 2 that is not acknowledged yet."""
-        self.acknowledge(self._unacknowledged[0], reason_code)
+        self.acknowledge(self._unacknowledged[0], make_answer(reason_code, None))
 
     def end(self, reason_code: int | None) -> None:
         """Close from this side: with a DISCONNECT, or (None) without a word."""

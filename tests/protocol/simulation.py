@@ -308,7 +308,7 @@ class World:
         moved |= self._move()
         self.events += self.core.events
         self.core.events.clear()
-        self.core.ready.clear()
+        self.core.take_ready()
         self.core.finished.clear()
         self.after_step()
         return moved

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "mqttlite"
 
 FLOORS = [
     {"enums", "errors", "limits", "topics"},  # words
-    {"message", "endpoint", "options"},  # values
+    {"auth", "message", "endpoint", "options"},  # values
     {"packets"},
     {"protocol"},
     {"client"},

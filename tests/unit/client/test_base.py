@@ -40,9 +40,14 @@ def test_defaults_of_the_signature_are_those_of_the_options() -> None:
     signature = inspect.signature(ClientBase.__init__).parameters
     options = ClientOptions(endpoints=(Endpoint("mqtt", "h", 1883),))
     elsewhere = {"self", "url", "host", "port", "tls", "reconnect"}
-    elsewhere |= {"on_connect", "on_disconnect", "on_error"}
+    elsewhere |= {"on_connect", "on_disconnect", "on_reconnecting", "on_dropped", "on_error"}
     names = set(signature) - elsewhere
-    assert names == set(ClientOptions.__dataclass_fields__) - {"endpoints", "tls", "reconnect"}
+    assert names == set(ClientOptions.__dataclass_fields__) - {
+        "endpoints",
+        "asked",
+        "tls",
+        "reconnect",
+    }
     for name in names:
         assert signature[name].default == getattr(options, name), name
 
@@ -100,14 +105,25 @@ def test_reconnect() -> None:
 def test_callbacks() -> None:
     def callback(*_: object) -> None: ...
 
-    client = Bare("mqtt://h", on_connect=callback, on_disconnect=callback, on_error=callback)
-    assert client._on_connect is callback
-    assert client._on_disconnect is callback
+    def dropped(_: object) -> None: ...
+
+    client = Bare(
+        "mqtt://h",
+        on_connect=callback,
+        on_disconnect=callback,
+        on_reconnecting=callback,
+        on_dropped=dropped,
+        on_error=callback,
+    )
+    assert list(client._callbacks.values()) == [callback] * 3
+    assert client._on_dropped is dropped
     assert client._on_error is callback
+    assert client.core.drops.is_watched
     client = Bare("mqtt://h")
-    assert client._on_connect is None
-    assert client._on_disconnect is None
+    assert list(client._callbacks.values()) == [None] * 3
+    assert client._on_dropped is None
     assert client._on_error is None
+    assert not client.core.drops.is_watched
 
 
 @pytest.mark.parametrize(

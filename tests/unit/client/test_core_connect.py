@@ -17,7 +17,7 @@ from mqttlite.errors import (
     KeepAliveTimeout,
     UsageError,
 )
-from mqttlite.options import Reconnect
+from mqttlite.options import TLS, Reconnect
 from mqttlite.packets import Connack, Disconnect, Puback
 from tests.unit.client.hand import ENDPOINT, Hand
 
@@ -31,7 +31,7 @@ class TestConnecting:
         operation = hand.core.connect(hand.now)
         assert hand.core.state is ClientState.DIALING
         assert not hand.core.is_idle
-        assert hand.core.take_action() == Dial(ENDPOINT)
+        assert hand.core.take_action() == Dial(ENDPOINT, TLS())
         assert hand.core.take_action() is None
         assert hand.sent() == b""
         hand.core.transport_opened(hand.now)
@@ -41,7 +41,7 @@ class TestConnecting:
         assert hand.core.client_id == "it"
         connack = operation.result()
         assert hand.core.connack is connack
-        assert hand.core.events == [Connected(connack)]
+        assert hand.core.events == [Connected(connack, "mqtt://server.example:1883")]
         assert hand.core.version is ProtocolVersion.MQTT_5_0
 
     def test_twice(self) -> None:
@@ -106,11 +106,11 @@ class TestConnecting:
     def test_several_servers_share_the_time(self) -> None:
         hand = Hand(endpoints=(ENDPOINT, OTHER), connect_timeout=10.0)
         operation = hand.core.connect(hand.now)
-        assert hand.core.take_action() == Dial(ENDPOINT)
+        assert hand.core.take_action() == Dial(ENDPOINT, TLS())
         assert hand.core.next_deadline() == 1005.0
         hand.now += 1
         hand.core.dial_failed(OSError(), hand.now)
-        assert hand.core.take_action() == Dial(OTHER)
+        assert hand.core.take_action() == Dial(OTHER, TLS())
         assert hand.core.next_deadline() == 1010.0
         hand.core.dial_failed(OSError("last"), hand.now)
         assert operation.error is not None
@@ -123,7 +123,7 @@ class TestConnecting:
         hand.core.transport_opened(hand.now)
         hand.core.receive(b"\x20\2\0\1", hand.now)
         hand.hang_up()
-        assert hand.core.take_action() == Dial(ENDPOINT)
+        assert hand.core.take_action() == Dial(ENDPOINT, TLS())
         hand.core.transport_opened(hand.now)
         assert hand.sent()[8:9] == b"\4"
         hand.core.receive(b"\x20\2\0\0", hand.now)
@@ -200,7 +200,7 @@ class TestReconnecting:
         assert event.retry_in == 3.0
         assert hand.core.next_deadline() == 1003.0
         hand.pass_deadline()
-        assert hand.core.take_action() == Dial(ENDPOINT)
+        assert hand.core.take_action() == Dial(ENDPOINT, TLS())
 
     def test_delays_grow_and_begin_anew(self) -> None:
         hand = Hand(reconnect=Reconnect(stable_after=10.0)).connect()
@@ -232,7 +232,7 @@ class TestReconnecting:
         hand.hang_up()
         assert hand.core.state is ClientState.WAITING
 
-    @pytest.mark.parametrize("code", [0x81, 0x87, 0x8E, 0x9C], ids=hex)
+    @pytest.mark.parametrize("code", [0x81, 0x87, 0x8E, 0x9D], ids=hex)
     def test_final_reason_codes(self, code: int) -> None:
         hand = Hand().connect()
         delivery = hand.publish("t")
@@ -267,9 +267,9 @@ class TestReconnecting:
         hand = Hand(endpoints=(ENDPOINT, OTHER)).connect()
         hand.lose()
         hand.pass_deadline()
-        assert hand.core.take_action() == Dial(ENDPOINT)
+        assert hand.core.take_action() == Dial(ENDPOINT, TLS())
         hand.core.dial_failed(OSError(), hand.now)
-        assert hand.core.take_action() == Dial(OTHER)
+        assert hand.core.take_action() == Dial(OTHER, TLS())
 
     def test_clean_start_and_identifier(self) -> None:
         # Rule 12.

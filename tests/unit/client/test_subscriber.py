@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mqttlite.client import ClientState, SubscriptionState
+from mqttlite.client import ClientState, DropReason, SubscriptionState
 from mqttlite.errors import (
     ConnectionClosed,
     InvalidTopic,
@@ -59,7 +59,7 @@ class TestSubscribing:
         assert raised.value.reason_string == "no"
         assert subscription.ended
         assert subscription.error is raised.value
-        assert hand.core.ready == [subscription]
+        assert hand.core.take_ready() == [subscription]
         assert hand.sent() == b"\xa2\6\0\2\0\0\1a"  # only what was granted
 
     def test_declared_before_connecting(self) -> None:
@@ -129,10 +129,10 @@ class TestUnsubscribing:
         operation = hand.core.unsubscribe(subscription)
         assert hand.sent() == b"\xa2\x09\0\2\0\0\1a\0\1b"
         assert subscription.ended
-        assert hand.core.ready == [subscription]
+        assert hand.core.take_ready() == [subscription]
         assert not operation.done
         hand.receive(Unsuback(2, [0, 0x11]))
-        assert operation.result() == {"a": 0, "b": 0x11}
+        assert operation.result().reason_codes == {"a": 0, "b": 0x11}
 
     def test_failure(self) -> None:
         hand = connected()
@@ -147,7 +147,7 @@ class TestUnsubscribing:
         hand = connected(version="3.1.1")
         operation = hand.core.unsubscribe(hand.subscribed(["a", "b"]))
         hand.receive(Unsuback(2))
-        assert operation.result() == {"a": 0, "b": 0}
+        assert operation.result().reason_codes == {"a": 0, "b": 0}
 
     def test_several_packets_have_one_answer(self) -> None:
         hand = connected()
@@ -157,7 +157,7 @@ class TestUnsubscribing:
         hand.receive(Unsuback(1, [0] * 100))
         assert not operation.done
         hand.receive(Unsuback(2, [0] * 50))
-        assert operation.result() == dict.fromkeys(filters, 0)
+        assert operation.result().reason_codes == dict.fromkeys(filters, 0)
 
     def test_nothing_to_give_back(self) -> None:
         hand = connected()
@@ -179,7 +179,7 @@ class TestUnsubscribing:
         operation = hand.core.unsubscribe(hand.subscribed("t"))
         hand.sent()
         hand.lose()
-        assert operation.result() == {}
+        assert operation.result().reason_codes == {}
         hand.connect(session_present=True)
         assert hand.sent().endswith(b"\xa2\6\0\3\0\0\1t")
 
@@ -187,7 +187,7 @@ class TestUnsubscribing:
         hand = Hand(client_id="me", clean_start=False).connect()
         subscription = hand.subscribed("t")
         hand.lose()
-        assert hand.core.unsubscribe(subscription).result() == {}
+        assert hand.core.unsubscribe(subscription).result().reason_codes == {}
         hand.connect(session_present=True)
         assert hand.sent().endswith(b"\xa2\6\0\2\0\0\1t")
 
@@ -205,7 +205,7 @@ class TestUnsubscribing:
         operation = hand.core.unsubscribe_filters("old/#")
         assert hand.sent() == b"\xa2\x0a\0\1\0\0\5old/#"
         hand.receive(Unsuback(1, [0]))
-        assert operation.result() == {"old/#": 0}
+        assert operation.result().reason_codes == {"old/#": 0}
 
     def test_filters_in_use(self) -> None:
         hand = connected()
@@ -300,7 +300,7 @@ class TestDispatch:
         subscription = hand.subscribed(["a", "b"], 0, buffer_size=1)
         hand.receive(Message("a", b"1"), Message("a", b"2"), Message("b", b"3"))
         assert payloads(subscription) == [b"3"]
-        [(level, text)] = hand.core.notices
+        [(_, level, text)] = hand.core.notices
         assert level == logging.WARNING
         assert "a, b is full" in text
 
@@ -327,8 +327,8 @@ class TestDispatch:
     def test_nobody_matches(self) -> None:
         hand = connected()
         hand.receive(Message("a", b"", 1, packet_id=1), Message("b", b""))
-        assert hand.core.unmatched_messages == 2
-        [(level, text)] = hand.core.notices
+        assert hand.core.drops.totals[DropReason.UNMATCHED] == 2
+        [(_, level, text)] = hand.core.notices
         assert level == logging.WARNING
         assert "'a' matches no subscription" in text
         assert hand.sent() == b"\x40\2\0\1"
@@ -342,7 +342,7 @@ class TestDispatch:
         hand.receive(Message("t", b"1"), Message("u", b"2"))
         assert payloads(subscription) == [b"1"]
         assert payloads(default) == [b"2"]
-        assert hand.core.unmatched_messages == 0
+        assert hand.core.drops.totals[DropReason.UNMATCHED] == 0
         with pytest.raises(UsageError, match="already"):
             unmatched(hand)
         hand.core.end_subscription(default, processed=True)
@@ -352,10 +352,10 @@ class TestDispatch:
         hand = connected()
         subscription = hand.subscribed("t")
         hand.receive(Message("t", b"1"))
-        assert hand.core.ready == []
+        assert hand.core.take_ready() == []
         subscription.wanted = True
         hand.receive(Message("t", b"2"), Message("t", b"3"))
-        assert hand.core.ready == [subscription]
+        assert hand.core.take_ready() == [subscription]
         assert not subscription.wanted
 
     def test_several_consumers_that_wait(self) -> None:
@@ -363,7 +363,7 @@ class TestDispatch:
         first, second = hand.subscribed("t"), hand.subscribed("#")
         second.wanted = True
         hand.receive(Message("t", b"1"))
-        assert hand.core.ready == [second]
+        assert hand.core.take_ready() == [second]
         assert payloads(first) == payloads(second) == [b"1"]
 
     def test_full_buffer(self) -> None:
@@ -376,7 +376,7 @@ class TestDispatch:
     def test_program_acknowledges_through_the_shell(self) -> None:
         hand = connected()
         asked: list[Any] = []
-        hand.core.acknowledger = asked.append
+        hand.core.acknowledger = lambda receipt, _: asked.append(receipt)
         subscription = hand.subscribed("t", ack="manual")
         hand.receive(Message("t", b"", 1, packet_id=1))
         message = subscription.take()
@@ -465,7 +465,7 @@ class TestRequests:
         hand.receive(Suback(1, [0x87]))
         hand.core.open_replies("id")
         assert b"mqttlite/reply/id" in hand.sent()
-        assert hand.core.ready == []
+        assert hand.core.take_ready() == []
         assert hand.core.state is ClientState.CONNECTED
 
     def test_needs_mqtt_5(self) -> None:

@@ -279,7 +279,7 @@ class TestSharing:
         client = Client()
         asked: list[Any] = []
         parts: list[Any] = [each._receipt for each in self.shared(client)]
-        parts[0].receipt.acknowledger = asked.append
+        parts[0].receipt.acknowledger = lambda each, _: asked.append(each)
         parts[0].acknowledge()
         parts[1].acknowledge()
         assert asked == parts

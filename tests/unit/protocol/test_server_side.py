@@ -10,6 +10,7 @@ from mqttlite.enums import ClosedBy
 from mqttlite.errors import KeepAliveTimeout, ProtocolError
 from mqttlite.packets import Connect, Disconnect, Subscribe, Unsubscribe
 from mqttlite.protocol import ConnectionState, Outgoing, Session
+from mqttlite.protocol.session import Answer
 from tests.unit.protocol.sides import CONNECT, CONNECT_311, V5, V31, V311, Server, receipt
 
 CONNECT_31 = "10 0f 00 06 4d 51 49 73 64 70 03 02 00 00 00 01 63"
@@ -312,13 +313,13 @@ class TestAnswersWithAReason:
         server = Server(receive_maximum=1)
         for _ in range(2):
             message = server.message("32 06 00 01 74 00 05 00")
-            server.connection.acknowledge(receipt(message), code)
+            server.connection.acknowledge(receipt(message), Answer(code))
             assert server.sent() == f"40 03 00 05 {code:02x}"
 
     def test_qos_2_goes_on(self) -> None:
         server = Server(receive_maximum=1)
         message = server.message("34 06 00 01 74 00 05 00")
-        server.connection.acknowledge(receipt(message), 0x10)
+        server.connection.acknowledge(receipt(message), Answer(0x10))
         assert server.sent() == "50 03 00 05 10"
         assert server.give("3c 06 00 01 74 00 05 00") == []
         assert server.sent() == "50 03 00 05 10"
@@ -329,7 +330,7 @@ class TestAnswersWithAReason:
         # [MQTT-4.3.3-9]
         server = Server(receive_maximum=1)
         message = server.message("34 06 00 01 74 00 05 00")
-        server.connection.acknowledge(receipt(message), 0x97)
+        server.connection.acknowledge(receipt(message), Answer(0x97))
         assert server.sent() == "50 03 00 05 97"
         assert not server.connection.session.incoming
         server.message("34 06 00 01 74 00 05 00").ack()  # the identifier is free, and the quota
@@ -338,14 +339,14 @@ class TestAnswersWithAReason:
     def test_mqtt_3_cannot_say_it(self) -> None:
         server = Server(CONNECT_311)
         message = server.message("32 05 00 01 74 00 05")
-        server.connection.acknowledge(receipt(message), 0x87)
+        server.connection.acknowledge(receipt(message), Answer(0x87))
         assert server.sent() == "40 02 00 05"
 
     def test_in_its_turn(self) -> None:
         server = Server()
         first = server.message("32 06 00 01 74 00 05 00")
         second = server.message("34 06 00 01 74 00 06 00")
-        server.connection.acknowledge(receipt(second), 0x87)
+        server.connection.acknowledge(receipt(second), Answer(0x87))
         assert server.sent() == ""
         first.ack()
         assert server.sent() == "40 02 00 05 50 03 00 06 87"

@@ -1,0 +1,129 @@
+"""Hands messages to the subscriptions whose filters they match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from logging import WARNING
+
+from mqttlite.client.drops import Drops
+from mqttlite.client.events import DropReason
+from mqttlite.client.subscriptions import SubscriptionState, SubscriptionTable, accept, share_out
+from mqttlite.message import Message
+from mqttlite.packets import Packet
+from mqttlite.protocol.session import Answer, Answerable
+
+Acknowledger = Callable[[Answerable, Answer | None], None]
+"""Called when the program acknowledges a message itself."""
+
+Notice = Callable[[int, str], None]
+"""Called with a level and a text that is to be logged."""
+
+
+class Dispatch:
+    """What stands between the connection and the buffers of the subscriptions."""
+
+    def __init__(self, table: SubscriptionTable, drops: Drops, notice: Notice) -> None:
+        self.ready: list[SubscriptionState] = []
+        """The subscriptions whose consumer wants to know that something has come."""
+        self.acknowledger: Acknowledger = lambda receipt, answer: receipt.accept(answer)
+        self.received_messages = 0
+        self._table = table
+        self._drops = drops
+        self._notice = notice
+        self._full: dict[SubscriptionState, None] = {}
+
+    def take_ready(self) -> list[SubscriptionState]:
+        """Hand over the subscriptions that have become ready since the last call."""
+        ready = self.ready
+        if ready:
+            self.ready = []
+        return ready
+
+    def wake(self, subscription: SubscriptionState) -> None:
+        """Something has happened to a subscription."""
+        if subscription.owner is not None:  # the inbox of replies has none
+            self.ready.append(subscription)
+
+    def dispatch(self, packets: Iterator[Packet]) -> Packet | None:
+        """Hand on messages up to the first packet that is none, and return that packet.
+
+        None: there was no other. This is the hot path of receiving.
+        """
+        routes = self._table.routes
+        count = 0
+        for packet in packets:
+            if type(packet) is not Message:
+                self.received_messages += count
+                return packet
+            count += 1
+            properties = packet.properties
+            targets: tuple[SubscriptionState, ...] | None
+            if properties is None or "subscription_identifiers" not in properties:
+                targets = routes.get(packet.topic)
+                if targets is None:
+                    targets = self._table.route(packet.topic)
+            else:
+                targets = self._table.route_by_identifiers(
+                    packet.topic, properties["subscription_identifiers"]
+                )
+            receipt = packet._receipt  # noqa: SLF001
+            if receipt is not None:
+                receipt.acknowledger = self.acknowledger  # type: ignore[attr-defined]
+            if targets is None:  # for those that get another copy of it
+                accept(packet)
+            elif len(targets) == 1:
+                target = targets[0]
+                if len(target.buffer) < target.buffer_size:
+                    target.buffer.append(packet)
+                else:
+                    self._push_beyond(target, packet)
+                if target.wanted:
+                    target.wanted = False
+                    self.ready.append(target)
+            elif targets:
+                for target, part in zip(targets, share_out(packet, len(targets)), strict=True):
+                    self._push_beyond(target, part)
+                    if target.wanted:
+                        target.wanted = False
+                        self.ready.append(target)
+            else:
+                self._drop_unmatched(packet)
+        self.received_messages += count
+        return None
+
+    def _push_beyond(self, target: SubscriptionState, message: Message) -> None:
+        """Give a message to a subscription whose buffer may be full."""
+        before = target.dropped
+        target.push(message)
+        if target.dropped > before:
+            filters = target.topic_filters
+            self._drops.count(DropReason.BUFFER_FULL, target.dropped - before, filters)
+            if not before:
+                self._notice(
+                    WARNING,
+                    f"the buffer of the subscription to {', '.join(filters)} is full: messages "
+                    f"are dropped",
+                )
+        elif target.is_full:
+            self._full[target] = None
+
+    def _drop_unmatched(self, message: Message) -> None:
+        """Acknowledge a message that nobody wants [MQTT-4.5.0-2]."""
+        if not self._drops.totals[DropReason.UNMATCHED]:
+            self._notice(
+                WARNING,
+                f"a message to {message.topic!r} matches no subscription: such messages are "
+                f"counted and dropped, unless unmatched() takes them",
+            )
+        self._drops.count(DropReason.UNMATCHED)
+        accept(message)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a subscription that pauses the reading still has more than half to do."""
+        if not self._full:
+            return False
+        for subscription in list(self._full):
+            if subscription.ended or len(subscription.buffer) <= subscription.buffer_size // 2:
+                del self._full[subscription]
+        return bool(self._full)

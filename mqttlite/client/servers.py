@@ -1,0 +1,120 @@
+"""Which server is tried next: the order of the servers, redirections, and the way back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from mqttlite.client.options import ClientOptions
+from mqttlite.endpoint import Endpoint, parse_server_reference
+from mqttlite.enums import ReasonCode
+from mqttlite.errors import ConnectionClosed, UsageError
+from mqttlite.options import Reconnect
+
+REDIRECTS: Final = (ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED)
+
+
+class Servers:
+    """The servers of a client, in rounds: an attempt to connect tries each of them once.
+
+    A round begins with the first server of the list, or with the one that was connected last, as
+    the policy says. ``redirect()`` puts the servers that another one names before the others of
+    the round; where a server has moved for good, the new one takes its place in the list.
+    ``random`` returns floats from 0 to 1.
+    """
+
+    def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
+        self._policy = options.reconnect or Reconnect()
+        self._is_shuffled = options.server_order == "shuffled"
+        self._maximum_redirects = options.maximum_redirects
+        self._random = random
+        self._list = list(options.endpoints)
+        self._round: deque[Endpoint] = deque()
+        self._named: list[Endpoint] = []  # by a redirection, for the next round
+        self._last: Endpoint | None = None
+        self._redirects = 0
+
+    @property
+    def current(self) -> Endpoint:
+        """The server that is being tried, or is connected."""
+        return self._round[0]
+
+    @property
+    def left(self) -> int:
+        """How many servers this round still has, with the current one."""
+        return len(self._round)
+
+    @property
+    def is_preferred(self) -> bool:
+        """Whether the current server is the first of the list."""
+        return self.current == self._list[0]
+
+    def replace(self, endpoints: Sequence[Endpoint]) -> None:
+        """Use another list of servers from the next round on."""
+        self._list = list(endpoints)
+
+    def reset(self) -> None:
+        """Forget what was learned: the program calls ``connect()``."""
+        self._named.clear()
+        self._last = None
+        self._redirects = 0
+
+    def begin_round(self) -> None:
+        """Begin with the first server again."""
+        servers = list(self._list)
+        if self._is_shuffled:
+            servers.sort(key=lambda _: self._random())
+        if self._policy.first_server == "last" and self._last in servers:
+            servers.remove(self._last)
+            servers.insert(0, self._last)
+        named, self._named = self._named, []
+        self._round = deque(dict.fromkeys([*named, *servers]))
+
+    def next(self) -> bool:
+        """Go on to the next server; False if the round is over."""
+        if len(self._round) > 1:
+            self._round.popleft()
+            return True
+        return False
+
+    def connected(self) -> None:
+        """The current server has accepted the connection."""
+        self._last = self.current
+
+    def connection_lasted(self, seconds: float) -> None:
+        """A connection has ended; redirections count anew if it lasted long enough."""
+        if seconds >= self._policy.stable_after:
+            self._redirects = 0
+
+    def redirect(self, error: Exception) -> bool:
+        """Make the servers that an error names the next ones; False if there is nowhere to go.
+
+        Every server is followed once in a row at most ``maximum_redirects`` times, and never
+        from an encrypted connection to one that is not.
+        """
+        if not isinstance(error, ConnectionClosed) or error.reason_code not in REDIRECTS:
+            return False
+        if error.server_reference is None or self._redirects >= self._maximum_redirects:
+            return False
+        try:
+            named = parse_server_reference(error.server_reference, self.current)
+        except UsageError:
+            return False
+        self._redirects += 1
+        if error.reason_code == ReasonCode.SERVER_MOVED:
+            self._list = list(
+                dict.fromkeys(
+                    each
+                    for known in self._list
+                    for each in (named if known == self.current else [known])
+                )
+            )
+        self._named = named
+        return True
+
+    def follow(self) -> None:
+        """Go to the servers of the redirection in the middle of a round."""
+        named, self._named = self._named, []
+        left = list(self._round)[1:]
+        self._round = deque(dict.fromkeys([*named, *left]))

@@ -1,0 +1,36 @@
+"""How far a client is, and what it wants done with its network connection."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mqttlite.endpoint import Endpoint
+from mqttlite.options import TLS
+
+
+class ClientState(Enum):
+    """How far the client is with its network connection."""
+
+    IDLE = "idle"
+    DIALING = "dialing"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    HANGING_UP = "hanging up"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a network connection; then call ``transport_opened`` or ``dial_failed``."""
+
+    endpoint: Endpoint
+    tls: TLS
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the network connection, or stop opening one; then call ``transport_closed``.
+
+    Gracefully: write what there is, close that direction, and read until the server closes.
+    """
+
+    graceful: bool
