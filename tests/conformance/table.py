@@ -67,7 +67,7 @@ its state and behaviour.
 
 This page is written by `python -m tests.conformance.table`, which reads the marks of the tests.
 
-| version | statements | bind a client | tested | faulty | not tested | server only | of these tested |
+| version | statements | for a client | tested | faulty | not tested | for a server | of them tested |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
