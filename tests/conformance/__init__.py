@@ -1,0 +1,1 @@
+"""What the specifications demand of a client, statement by statement."""
