@@ -13,6 +13,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.message import Message, Will
+from tests.conformance.conforms import conforms
 from tests.shells.lab import TIMEOUT, Lab
 from tests.support.proxy import Proxy
 
@@ -44,6 +45,7 @@ async def test_a_message_arrives_once(lab: Lab, qos: int) -> None:
             await messages.get(0.01)
 
 
+@conforms("5.0", "MQTT-4.2-1", "MQTT-4.2.0-1")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_a_thousand_messages_arrive_in_order(lab: Lab, qos: int) -> None:
     async with lab.client() as client, client.subscribe(lab.topic, qos=qos) as messages:
