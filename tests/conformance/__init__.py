@@ -1,1 +1,1 @@
-"""What the specifications demand of a client, statement by statement."""
+"""The statements of the specifications, the tests that show them, and the table of both."""

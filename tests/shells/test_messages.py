@@ -25,6 +25,8 @@ def retained_is(message: Message, value: bool) -> bool:
     return message.retain is value
 
 
+@conforms("3.1.1", "MQTT-7.0.0-2", "MQTT-7.1.2-1")
+@conforms("5.0", "MQTT-4.2-1")
 @all_versions
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_a_message_arrives_once(lab: Lab, qos: int) -> None:
@@ -45,7 +47,6 @@ async def test_a_message_arrives_once(lab: Lab, qos: int) -> None:
             await messages.get(0.01)
 
 
-@conforms("5.0", "MQTT-4.2-1", "MQTT-4.2.0-1")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_a_thousand_messages_arrive_in_order(lab: Lab, qos: int) -> None:
     async with lab.client() as client, client.subscribe(lab.topic, qos=qos) as messages:
