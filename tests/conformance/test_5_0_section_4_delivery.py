@@ -316,7 +316,9 @@ class TestRetry:
         program.give("50 02 00 03")
         program.said()
         program.reopen()
-        assert program.said() == ("3a 06 00 01 62 00 01 00 3c 06 00 01 63 00 02 00 62 02 00 03")
+        # Whether PUBREL stands before or behind the messages is left open.
+        messages, pubrel = "3a 06 00 01 62 00 01 00 3c 06 00 01 63 00 02 00", "62 02 00 03"
+        assert program.said() in (f"{messages} {pubrel}", f"{pubrel} {messages}")
 
     @conforms("5.0", "MQTT-4.4.0-1")
     def test_nothing_is_sent_again_on_a_connection_that_goes_on(self) -> None:
@@ -489,6 +491,20 @@ class TestOrder:
         first.ack()
         assert program.said() == "50 02 00 07 50 02 00 08 50 02 00 09"
 
+    @conforms("5.0", "MQTT-4.6.0-3")
+    def test_a_repeat_does_not_overtake(self) -> None:
+        program = Program().open()
+        subscription = program.subscribed("t", 2, ack="manual")
+        program.give("34 06 00 01 74 00 07 00", "34 06 00 01 74 00 08 00")
+        first, second = subscription.take(), subscription.take()
+        assert first
+        assert second
+        second.ack()
+        program.give("3c 06 00 01 74 00 08 00")
+        assert program.said() == ""
+        first.ack()
+        assert program.said().startswith("50 02 00 07 50 02 00 08")
+
     @conforms("5.0", "MQTT-4.6.0-4")
     def test_pubrels_are_sent_in_the_order_of_the_pubrecs(self) -> None:
         program = Program().open()
@@ -598,7 +614,5 @@ class TestFlowControl:
         program.give("50 02 00 02")
         program.said()
         program.reopen("21 00 01")
-        assert program.said() in (
-            "3a 06 00 01 61 00 01 00 62 02 00 02",
-            "62 02 00 02 3a 06 00 01 61 00 01 00",
-        )
+        # The message uses up the quota, or waits for it.
+        assert "62 02 00 02" in program.said()
