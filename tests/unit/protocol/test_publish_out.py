@@ -15,6 +15,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.protocol import ConnectionState, Outgoing, Session
+from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import V5, V31, V311, Client, connack
 
 REFUSALS = (0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99)
@@ -28,6 +29,7 @@ def resumed(session: Session, properties: str = "") -> Client:
 
 
 class TestQos0:
+    @conforms("5.0", "MQTT-4.3.1-1")
     @pytest.mark.parametrize(
         ("version", "expected"),
         [
