@@ -217,6 +217,8 @@ class Will:
         self.qos = check_qos(qos)  # [MQTT-3.1.2-12]
         self.retain = bool(retain)
         self.properties = cast("Properties", properties)
+        if properties.get("payload_format_indicator"):
+            check_text(self.payload)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Will):
@@ -247,6 +249,17 @@ def as_bytes(payload: Payload) -> bytes:
         f"a payload must be str or bytes, not {type(payload).__name__}: encode it first, "
         f"for example with json.dumps() or str()"
     )
+
+
+def check_text(payload: bytes) -> None:
+    """Raise UsageError if a payload is not UTF-8 that is said to be (section 3.3.2.3.2)."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"payload_format_indicator says that the payload is UTF-8, which it is not at byte "
+            f"{error.start}"
+        ) from None
 
 
 def remaining_seconds(expires_at: float, now: float) -> int:

@@ -83,9 +83,9 @@ class ClientBase:
             properties with its acknowledgements (section 3.1.2.11.7).
         request_response_information: Whether to ask the server where answers to requests should
             be sent (section 3.1.2.11.6); ``request()`` obeys.
-        check_payload_format: Whether payloads that are said to be UTF-8
-            (``payload_format_indicator=1``) are checked: publishing raises UsageError, and what
-            comes is refused with 0x99 and counted (section 3.3.2.3.2).
+        check_payload_format: Whether received payloads that are said to be UTF-8
+            (``payload_format_indicator=1``) are checked; those that are not are refused with the
+            reason code 0x99, and counted (section 3.3.2.3.2).
         user_properties: Name and value pairs for CONNECT (section 3.1.2.11.8).
         reconnect: False: never; True: with the defaults of ``Reconnect``.
         outbox_messages: How many messages may wait to be sent.

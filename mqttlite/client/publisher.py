@@ -12,7 +12,7 @@ from mqttlite.client.options import ClientOptions
 from mqttlite.client.outbox import Outbox
 from mqttlite.enums import Fate, PacketType
 from mqttlite.errors import MqttError, UsageError
-from mqttlite.message import Properties, remaining_seconds
+from mqttlite.message import Properties, check_text, remaining_seconds
 from mqttlite.packets.properties import encode_properties
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
 from mqttlite.topics import encode_topic
@@ -41,7 +41,6 @@ class Publisher:
         self.outbox = Outbox(options.outbox_messages, options.outbox_bytes, options.when_full)
         self._queue_qos_0 = options.queue_qos_0
         self._republishes = options.when_session_lost == "republish"
-        self._checks_payload_format = options.check_payload_format
         self._drops = drops
         self._session = session
         self._notify = notify
@@ -71,8 +70,8 @@ class Publisher:
             if name in properties:
                 raise UsageError(f"{name} is not for the publisher to set")
         encode_properties(properties, PacketType.PUBLISH)
-        if self._checks_payload_format and properties.get("payload_format_indicator"):
-            _check_text(delivery.payload)
+        if properties.get("payload_format_indicator"):
+            check_text(delivery.payload)
         if "message_expiry_interval" in properties:
             delivery.expires_at = now + properties["message_expiry_interval"]
 
@@ -195,13 +194,3 @@ class Publisher:
         for delivery in deliveries:
             if delivery.waiters:
                 self._notify(delivery)
-
-
-def _check_text(payload: bytes) -> None:
-    try:
-        payload.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"payload_format_indicator says that the payload is UTF-8, and it is not at byte "
-            f"{error.start}"
-        ) from None

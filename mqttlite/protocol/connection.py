@@ -426,6 +426,8 @@ class Connection:
             raise ProtocolError("PUBREC for a message of QoS 1")
         else:
             outgoing.awaiting = PacketType.PUBCOMP  # [MQTT-4.3.3-6] never PUBLISH again
+            # PUBRELs are sent again in the order of the PUBRECs [MQTT-4.6.0-4].
+            self.session.outgoing[packet.packet_id] = self.session.outgoing.pop(packet.packet_id)
             outgoing.reason_code = packet.reason_code
             outgoing.response = packet.properties
             self.send(Pubrel(packet.packet_id))  # [MQTT-4.3.3-4]
@@ -564,12 +566,18 @@ class Connection:
     def resume(self) -> None:
         """The peer has kept the session: send again what it did not acknowledge.
 
-        In the original order [MQTT-4.6.0-1], with the old packet identifiers [MQTT-4.4.0-1], and
-        before anything new; no more at once than the peer's Receive Maximum.
+        In the original order [MQTT-4.6.0-1] [MQTT-4.6.0-4], with the old packet identifiers
+        [MQTT-4.4.0-1], and before anything new. No more messages at once than the peer's Receive
+        Maximum; PUBREL does not wait for it [MQTT-4.9.0-3].
         """
-        self._to_resend.extend(self.session.outgoing.values())
-        self._resend_ids.update(self.session.outgoing)
-        self._resend()
+        for outgoing in self.session.outgoing.values():
+            if outgoing.awaiting is PacketType.PUBCOMP:
+                self._in_flight += 1
+                self.send(Pubrel(outgoing.packet_id))
+            else:
+                self._to_resend.append(outgoing)
+                self._resend_ids.add(outgoing.packet_id)
+                self._resend()
 
     def _resend(self) -> None:
         waiting = self._to_resend
@@ -577,9 +585,6 @@ class Connection:
             outgoing = waiting.popleft()
             self._resend_ids.discard(outgoing.packet_id)
             self._in_flight += 1
-            if outgoing.awaiting is PacketType.PUBCOMP:
-                self.send(Pubrel(outgoing.packet_id))
-                continue
             try:
                 topic, properties = self.check_publish(outgoing)
             except UsageError as error:

@@ -16,7 +16,7 @@ class Receipt:
     def __init__(self) -> None:
         self.count = 0
 
-    def acknowledge(self, reason_code: int = 0, properties: Any = None) -> None:
+    def acknowledge(self, reason_code: int = 0, properties: Any = None) -> None:  # noqa: ARG002
         self.count += 1
 
 
