@@ -1,0 +1,1 @@
+"""Tests that show, statement by statement, what the specifications ask of a client."""
