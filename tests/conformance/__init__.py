@@ -1,1 +1,1 @@
-"""Tests that show, statement by statement, what the specifications ask of a client."""
+"""The statements of the specifications, the tests that show them, and the table of both."""

@@ -1,10 +1,12 @@
-"""The mark of a test that shows a statement of a specification."""
-
-from __future__ import annotations
+"""The marker that says which statements of a specification a test shows."""
 
 import pytest
 
 
 def conforms(version: str, *identifiers: str) -> pytest.MarkDecorator:
-    """Say which statements of MQTT ``version`` a test shows, such as "MQTT-3.3.1-2"."""
+    """Mark a test: it shows these statements of MQTT "3.1.1" or "5.0".
+
+    ``table.py`` reads the marks from the source, so the arguments are strings as they stand. The
+    rules of 5.0 that have no number are RULE-1 to RULE-14.
+    """
     return pytest.mark.conforms(version, *identifiers)
