@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mqttlite.client import ClientState
 from tests.unit.client.hand import Hand
@@ -104,6 +104,11 @@ def take_apart(connect: bytes) -> ConnectParts:
 
 class Talk(Hand):
     """A client core driven by hand, whose server speaks in bytes."""
+
+    def __init__(self, **options: Any) -> None:
+        # Without a fallback, for which options would have to be good for MQTT 3.1.1, too.
+        options.setdefault("version", "5.0")
+        super().__init__(**options)
 
     def ask(self) -> bytes:
         """Open a transport; return CONNECT, which has to be all that is sent."""
