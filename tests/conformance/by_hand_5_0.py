@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mqttlite.client import ClientState
+from mqttlite.client import ClientState, DeliveryState, Dial
 from tests.unit.client.hand import Hand
 from tests.unit.protocol.sides import Client
 
@@ -115,6 +115,19 @@ class Talk(Hand):
         self.dial()
         (connect,) = self.packets()
         return connect
+
+    def ask_now(self) -> bytes:
+        """As ask(), for a core that dials already."""
+        assert isinstance(self.core.take_action(), Dial)
+        self.core.transport_opened(self.now)
+        (connect,) = self.packets()
+        return connect
+
+    def retain(self, topic: str, qos: int) -> DeliveryState:
+        """Publish a message that the server is to retain."""
+        delivery = DeliveryState(topic, b"", qos, True)
+        self.core.publish(delivery, self.now, can_wait=False)
+        return delivery
 
     def open(self, *properties: bytes, session_present: bool = False) -> bytes:
         """Have an accepted connection; return CONNECT. What follows CONNACK stays to be sent."""
