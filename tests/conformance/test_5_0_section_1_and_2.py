@@ -10,6 +10,7 @@ from mqttlite.client import ClientState
 from mqttlite.enums import Fate
 from mqttlite.errors import UsageError
 from mqttlite.message import Will
+from mqttlite.packets import SubscriptionOptions
 from tests.conformance.by_hand_5_0 import (
     Talk,
     check_fault,
@@ -475,6 +476,15 @@ class TestPacketIdentifiers:
     @pytest.mark.parametrize("answer", [SUBACK, UNSUBACK], ids=["SUBACK", "UNSUBACK"])
     def test_answer_to_no_request_is_a_protocol_error(self, answer: bytes) -> None:
         check_fault(Client(), answer, 0x82)
+
+    @conforms("5.0", "MQTT-2.2.1-6")
+    def test_answer_to_a_request_of_the_other_kind_is_a_protocol_error(self) -> None:
+        client = Client()
+        client.connection.subscribe([("f", SubscriptionOptions(0))])
+        check_fault(client, UNSUBACK, 0x82)
+        client = Client()
+        client.connection.unsubscribe(["f"])
+        check_fault(client, SUBACK, 0x82)
 
 
 class TestProperties:

@@ -368,6 +368,44 @@ class TestKeepAlive:
             assert talk.now - sent_at <= 10.0
         assert pings >= 6
 
+    @pytest.mark.xfail(
+        strict=True,
+        reason="BUG: no second PINGREQ is sent while the answer to the first one is awaited",
+    )
+    @conforms("5.0", "MQTT-3.1.2-20")
+    def test_a_ping_is_sent_whatever_takes_long_to_come_in(self) -> None:
+        talk = Talk(keep_alive=10)
+        talk.open()
+        sent_at = talk.now
+        # A message of 1,000 bytes, a byte a second: PINGRESP has to wait for its end.
+        for byte in packet(0x30, text("t"), b"\0", bytes(993)):
+            talk.now += 1.0
+            talk.hear(bytes((byte,)))
+            talk.core.handle_deadline(talk.now)
+            if talk.sent():
+                sent_at = talk.now
+            assert talk.core.is_connected
+            assert talk.now - sent_at <= 10.0
+
+    @pytest.mark.xfail(
+        strict=True,
+        reason="BUG: no second PINGREQ is sent while the answer to the first one is awaited",
+    )
+    @conforms("5.0", "MQTT-3.1.2-20")
+    def test_a_ping_is_sent_though_the_one_before_has_no_answer_yet(self) -> None:
+        talk = Talk(keep_alive=2)
+        talk.open()
+        sent_at = talk.now
+        for _ in range(12):
+            talk.now += 0.5
+            talk.core.handle_deadline(talk.now)
+            if talk.sent():
+                sent_at = talk.now
+            assert talk.core.is_connected
+            assert talk.now - sent_at <= 2.0
+        talk.hear(b"\xd0\x00")
+        assert talk.core.is_connected
+
     @conforms("5.0", "MQTT-3.1.2-20")
     def test_keep_alive_0_asks_for_no_ping(self) -> None:
         talk = Talk(keep_alive=0)
@@ -377,7 +415,7 @@ class TestKeepAlive:
         assert talk.sent() == b""
         assert talk.core.is_connected
 
-    @conforms("5.0", "MQTT-3.1.2-21")
+    @conforms("5.0", "MQTT-3.1.2-21", "MQTT-3.2.2-21")
     @pytest.mark.parametrize("own", [0, 5, 60, 65_535])
     @pytest.mark.parametrize("servers", [1, 30])
     def test_the_servers_keep_alive_is_used(self, own: int, servers: int) -> None:

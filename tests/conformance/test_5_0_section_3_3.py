@@ -469,6 +469,24 @@ class TestReceiveMaximumOfTheServer:
         assert [each[0] for each in talk.packets()] == [0xE0]
 
 
+    @pytest.mark.xfail(
+        strict=True,
+        reason="BUG: after a reconnection PUBREL waits for room under the Receive Maximum",
+    )
+    @conforms("5.0", "MQTT-3.3.4-8")
+    def test_pubrel_that_is_sent_again_is_not_held_back(self) -> None:
+        talk = kept()
+        talk.open()
+        talk.publish("t", b"", 1)
+        released = two(talk.publish("t", b"", 2).packet_id)
+        talk.sent()
+        talk.hear(b"\x50\x02" + released)
+        assert talk.sent() == b"\x62\x02" + released
+        talk.lose()
+        talk.open(b"\x21\x00\x01", session_present=True)
+        assert b"\x62\x02" + released in talk.packets()
+
+
 class TestOwnReceiveMaximum:
     @conforms("5.0", "MQTT-3.3.4-9")
     @pytest.mark.parametrize("maximum", [1, 3])
