@@ -468,7 +468,6 @@ class TestReceiveMaximumOfTheServer:
         talk.core.close(talk.now, 5.0, drain=False)
         assert [each[0] for each in talk.packets()] == [0xE0]
 
-
     @pytest.mark.xfail(
         strict=True,
         reason="BUG: after a reconnection PUBREL waits for room under the Receive Maximum",
