@@ -7,6 +7,7 @@ import pytest
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import KeepAliveTimeout
 from mqttlite.protocol import ConnectionState
+from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import Client, connack
 
 PINGREQ = "c0 00"
@@ -170,6 +171,7 @@ def test_stuck_transfer_to_the_server_is_death() -> None:
     assert isinstance(client.connection.close_cause, KeepAliveTimeout)
 
 
+@conforms("5.0", "MQTT-3.1.2-21", "MQTT-3.2.2-21")
 def test_server_keep_alive_wins() -> None:
     # [MQTT-3.1.2-21]
     client = make("13 00 0a")

@@ -15,6 +15,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.protocol import ConnectionState, Outgoing, Session
+from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import V5, V31, V311, Client, connack
 
 REFUSALS = (0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99)
@@ -250,6 +251,7 @@ class TestIdentifiers:
             client.publish(qos=1)
         assert list(session.outgoing) == [65_535, 1, 2]
 
+    @conforms("5.0", "MQTT-2.2.1-3")
     def test_those_in_use_are_passed_over(self) -> None:
         session = Session()
         client = Client(session=session)
@@ -260,6 +262,7 @@ class TestIdentifiers:
         client.publish(qos=1)
         assert list(session.outgoing) == [1, 3, 2]
 
+    @conforms("5.0", "MQTT-2.2.1-3")
     def test_those_of_requests_are_in_use(self) -> None:
         client = Client()
         assert client.connection.unsubscribe(["f"]) == 1
@@ -292,6 +295,7 @@ class TestIdentifiers:
 
 
 class TestLimitsOfTheServer:
+    @conforms("5.0", "MQTT-3.2.2-11")
     def test_maximum_qos(self) -> None:
         # [MQTT-3.2.2-11]
         client = Client(connack("24 01"))
@@ -308,6 +312,7 @@ class TestLimitsOfTheServer:
             client.publish(qos=1)
         client.publish()
 
+    @conforms("5.0", "MQTT-3.2.2-14")
     def test_retain_available(self) -> None:
         # [MQTT-3.2.2-14]
         client = Client(connack("25 00"))
@@ -316,6 +321,7 @@ class TestLimitsOfTheServer:
         assert client.sent() == ""
         assert Client(connack("25 01")).connection.peer_retain_available
 
+    @conforms("5.0", "MQTT-3.2.2-15")
     @pytest.mark.parametrize(("qos", "size"), [(0, 14), (1, 12), (2, 12)])
     def test_maximum_packet_size(self, qos: int, size: int) -> None:
         # [MQTT-3.2.2-15]: 20 bytes, of which the payload may have so many.
@@ -357,6 +363,7 @@ class TestLimitsOfTheServer:
 
 
 class TestReceiveMaximum:
+    @conforms("5.0", "MQTT-3.3.4-7")
     def test_quota_counts_both_qualities(self) -> None:
         # [MQTT-3.3.4-7]
         client = Client(connack("21 00 03"))
@@ -377,6 +384,7 @@ class TestReceiveMaximum:
 
 
 class TestResuming:
+    @conforms("5.0", "MQTT-3.3.1-1")
     @pytest.mark.parametrize("qos", [1, 2])
     def test_with_dup_and_the_old_identifier(self, qos: int) -> None:
         # [MQTT-3.3.1-1] [MQTT-4.4.0-1]
