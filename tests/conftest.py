@@ -24,7 +24,7 @@ DEADLINE = 30.0
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deadline(seconds): how long the test may take")
     config.addinivalue_line(
-        "markers", "conforms(version, *identifiers): the statements that the test shows"
+        "markers", "conforms(version, *identifiers): statements that the test shows"
     )
 
 

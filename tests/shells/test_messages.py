@@ -13,6 +13,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.message import Message, Will
+from tests.conformance.conforms import conforms
 from tests.shells.lab import TIMEOUT, Lab
 from tests.support.proxy import Proxy
 
@@ -24,6 +25,8 @@ def retained_is(message: Message, value: bool) -> bool:
     return message.retain is value
 
 
+@conforms("3.1.1", "MQTT-7.0.0-2", "MQTT-7.1.2-1")
+@conforms("5.0", "MQTT-4.2-1")
 @all_versions
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_a_message_arrives_once(lab: Lab, qos: int) -> None:

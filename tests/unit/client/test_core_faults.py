@@ -17,6 +17,7 @@ from mqttlite.packets import (
     Suback,
     SubscriptionOptions,
 )
+from tests.conformance.conforms import conforms
 from tests.unit.client.hand import ENDPOINT, Hand
 
 
@@ -208,6 +209,7 @@ def test_properties_that_a_client_must_not_send(properties: dict[str, object]) -
     assert hand.sent() == b""
 
 
+@conforms("3.1.1", "MQTT-3.1.3-7")
 def test_empty_client_id_is_never_sent_without_clean_session() -> None:
     # 3.1.1 [MQTT-3.1.3-7]: it is refused when the client is made, if that is known then.
     with pytest.raises(UsageError, match="needs a client_id"):

@@ -24,12 +24,15 @@ from mqttlite.packets import (
 from mqttlite.protocol import ConnectionState
 from mqttlite.testing import BrokerCore
 from mqttlite.testing.options import BrokerKeywords, BrokerOptions
+from tests.conformance.conforms import conforms
 from tests.unit.testing.client import V5, V31, V311, HandClient, connected
 
 R = ReasonCode
 
 
 class TestLettingIn:
+    @conforms("3.1.1", "MQTT-3.1.3-6")
+    @conforms("5.0", "MQTT-3.1.3-6", "MQTT-3.1.3-7")
     def test_a_client_without_an_identifier_gets_one(self) -> None:
         core = BrokerCore()
         connected(core, "client-2")
@@ -47,6 +50,7 @@ class TestLettingIn:
         connack = HandClient(core).connect()
         assert connack.properties == {"assigned_client_identifier": "client-5"}
 
+    @conforms("3.1.1", "MQTT-3.1.3-8")
     @pytest.mark.parametrize(
         ("version", "client_id", "clean"),
         [(V311, "", False), (V31, "", True), (V31, "x" * 24, True)],
@@ -59,6 +63,7 @@ class TestLettingIn:
         assert connack.reason_code == R.CLIENT_IDENTIFIER_NOT_VALID
         assert client.farewell() is None
 
+    @conforms("5.0", "MQTT-3.2.2-9")
     def test_limits_are_advertised(self) -> None:
         limits: dict[str, Any] = {
             "receive_maximum": 3,
@@ -90,6 +95,8 @@ class TestLettingIn:
     def test_the_keywords_are_the_fields(self) -> None:
         assert list(BrokerKeywords.__annotations__) == list(BrokerOptions.__annotations__)
 
+    @conforms("3.1.1", "MQTT-3.1.4-5")
+    @conforms("5.0", "MQTT-3.1.4-6")
     @pytest.mark.parametrize(
         ("version", "code", "seen"),
         [
@@ -110,6 +117,7 @@ class TestLettingIn:
         core.options.refuse = None
         assert HandClient(core, version=version).connect("c").reason_code == 0
 
+    @conforms("3.1.1", "MQTT-3.1.2-2")
     @pytest.mark.parametrize("versions", [["3.1.1"], ["3.1", "3.1.1"]])
     def test_versions(self, versions: list[Version]) -> None:
         core = BrokerCore(versions=versions)
@@ -119,6 +127,7 @@ class TestLettingIn:
         assert new.farewell() is None
         assert old.connect("o").reason_code == 0
 
+    @conforms("5.0", "MQTT-3.1.4-2")
     @pytest.mark.parametrize("password", ["secret", b"secret"])
     def test_users(self, password: str | bytes) -> None:
         core = BrokerCore(users={"u": password})
@@ -146,6 +155,7 @@ class TestLettingIn:
         connack = HandClient(BrokerCore()).connect("c", properties=properties)
         assert connack.reason_code == R.BAD_AUTHENTICATION_METHOD
 
+    @conforms("5.0", "MQTT-3.2.2-12", "MQTT-3.2.2-13")
     def test_a_will_that_cannot_be_published(self) -> None:
         core = BrokerCore(maximum_qos=1, retain_available=False)
         assert HandClient(core).connect(will=Will("a", qos=2)).reason_code == R.QOS_NOT_SUPPORTED
@@ -186,12 +196,15 @@ class TestLettingIn:
 
 
 class TestSubscribing:
+    @conforms("5.0", "MQTT-3.2.2-10", "MQTT-3.8.4-1", "MQTT-3.8.4-5", "MQTT-3.8.4-7")
     def test_the_qos_is_limited(self) -> None:
         core = BrokerCore(maximum_qos=1)
         client = connected(core)
         filters = [(str(qos), SubscriptionOptions(qos)) for qos in range(3)]
         assert client.ask(Subscribe(9, filters)) == [Suback(9, [0, 1, 1])]
 
+    @conforms("3.1.1", "MQTT-3.8.4-1", "MQTT-3.8.4-4")
+    @conforms("5.0", "MQTT-3.8.4-7")
     @pytest.mark.parametrize(("version", "code"), [(V5, R.NOT_AUTHORIZED), (V311, 0x80)])
     def test_authorize_subscribe(self, version: ProtocolVersion, code: int) -> None:
         def authorize(client_id: str, topic_filter: str, options: SubscriptionOptions) -> int:
@@ -236,6 +249,7 @@ class TestSubscribing:
 
 
 class TestFaults:
+    @conforms("5.0", "MQTT-4.13.1-1")
     @pytest.mark.parametrize(
         ("message", "code"),
         [
@@ -318,6 +332,8 @@ class TestTime:
         core.handle_deadline(15.0)
         assert client.farewell() is None
 
+    @conforms("3.1.1", "MQTT-3.1.2-24")
+    @conforms("5.0", "MQTT-3.1.2-22", "MQTT-3.2.2-22")
     @pytest.mark.parametrize(("version", "code"), [(V5, R.KEEP_ALIVE_TIMEOUT), (V311, None)])
     def test_keep_alive(self, version: ProtocolVersion, code: int | None) -> None:
         core = BrokerCore()

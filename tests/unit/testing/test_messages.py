@@ -8,11 +8,14 @@ from mqttlite.enums import ProtocolVersion, ReasonCode
 from mqttlite.errors import InvalidTopic, UsageError
 from mqttlite.packets import Message, Puback, Pubcomp, Pubrec, Pubrel
 from mqttlite.testing import BrokerCore
+from tests.conformance.conforms import conforms
 from tests.unit.testing.client import V5, V31, V311, connected
 
 VERSIONS = pytest.mark.parametrize("version", [V31, V311, V5])
 
 
+@conforms("3.1.1", "MQTT-3.8.4-6")
+@conforms("5.0", "MQTT-3.8.4-8")
 @VERSIONS
 @pytest.mark.parametrize("published", [0, 1, 2])
 @pytest.mark.parametrize("subscribed", [0, 1, 2])
@@ -71,6 +74,15 @@ def test_nobody_listens(version: ProtocolVersion) -> None:
     assert client.publish("a", b"", 2) == code
 
 
+@conforms(
+    "5.0",
+    "MQTT-3.3.2-4",
+    "MQTT-3.3.2-15",
+    "MQTT-3.3.2-16",
+    "MQTT-3.3.2-17",
+    "MQTT-3.3.2-18",
+    "MQTT-3.3.2-20",
+)
 def test_properties_are_passed_on() -> None:
     core = BrokerCore(topic_alias_maximum=2)
     client = connected(core)
@@ -97,9 +109,12 @@ def test_properties_do_not_reach_mqtt_3() -> None:
     assert old.messages() == [Message("a", b"x", 1, packet_id=1)]
 
 
-def test_wildcards() -> None:
+@conforms("3.1.1", "MQTT-3.3.2-3", "MQTT-4.7.2-1")
+@conforms("5.0", "MQTT-3.3.2-3", "MQTT-4.7.2-1")
+@VERSIONS
+def test_wildcards(version: ProtocolVersion) -> None:
     core = BrokerCore()
-    client = connected(core)
+    client = connected(core, "c", version=version)
     client.subscribe("a/+/c")
     client.subscribe("d/#")
     client.subscribe("+/x")
@@ -108,6 +123,8 @@ def test_wildcards() -> None:
     assert client.payloads() == [b"a/b/c", b"d", b"d/e/f", b"y/x"]
 
 
+@conforms("3.1.1", "MQTT-3.3.5-1")
+@conforms("5.0", "MQTT-3.3.4-2", "MQTT-3.3.4-3", "MQTT-3.3.4-4")
 @VERSIONS
 def test_overlapping_subscriptions_give_one_copy(version: ProtocolVersion) -> None:
     core = BrokerCore()
@@ -122,6 +139,7 @@ def test_overlapping_subscriptions_give_one_copy(version: ProtocolVersion) -> No
     assert sorted(message.subscription_identifiers) == ([5, 6] if five else [])
 
 
+@conforms("5.0", "MQTT-3.8.3-3")
 def test_no_local() -> None:
     core = BrokerCore()
     client, other = connected(core, "c"), connected(core, "o")
@@ -132,6 +150,7 @@ def test_no_local() -> None:
     assert client.payloads() == [b"other's", b"the broker's"]
 
 
+@conforms("5.0", "MQTT-3.10.4-1", "MQTT-3.10.4-2", "MQTT-3.10.4-6")
 def test_unsubscribe() -> None:
     core = BrokerCore()
     client = connected(core)
@@ -142,6 +161,7 @@ def test_unsubscribe() -> None:
     assert core.publish("a", b"x", 0) == 0
 
 
+@conforms("5.0", "MQTT-3.8.4-3")
 def test_subscribing_again_replaces_the_options() -> None:
     core = BrokerCore()
     client = connected(core)
@@ -191,6 +211,7 @@ class TestShared:
         found = [message.subscription_identifiers for message in client.messages()]
         assert sorted(found) == [[1], [2], [3]]
 
+    @conforms("5.0", "MQTT-4.8.2-4")
     def test_a_message_stays_with_the_member_that_was_chosen(self) -> None:
         core = BrokerCore()
         keep: dict[str, Any] = {
@@ -218,9 +239,14 @@ class TestShared:
 
 
 class TestRetained:
-    def test_it_is_kept_replaced_and_deleted(self) -> None:
+    @conforms(
+        "3.1.1", "MQTT-3.3.1-8", "MQTT-3.3.1-9", "MQTT-3.3.1-10", "MQTT-3.3.1-11", "MQTT-3.3.1-12"
+    )
+    @conforms("5.0", "MQTT-3.3.1-5", "MQTT-3.3.1-6", "MQTT-3.3.1-7", "MQTT-3.3.1-8")
+    @VERSIONS
+    def test_it_is_kept_replaced_and_deleted(self, version: ProtocolVersion) -> None:
         core = BrokerCore()
-        client = connected(core)
+        client = connected(core, "c", version=version)
         client.publish("a", b"1", 1, retain=True)
         client.publish("a", b"2", 1, retain=True)
         client.publish("a", b"not retained", 1)
@@ -230,6 +256,8 @@ class TestRetained:
         assert client.subscribe("a") == []
         assert core.router.retained == {}
 
+    @conforms("3.1.1", "MQTT-3.3.1-6", "MQTT-4.7.2-1")
+    @conforms("5.0", "MQTT-4.7.2-1")
     def test_wildcards_find_it(self) -> None:
         core = BrokerCore()
         for topic in ("a/b", "a/c", "b", "$SYS/a"):
@@ -241,6 +269,7 @@ class TestRetained:
         found = client.subscribe("#", 0)
         assert [m.topic for m in found] == ["a/b", "a/c", "b"]  # type: ignore[union-attr]
 
+    @conforms("5.0", "MQTT-3.3.1-9", "MQTT-3.3.1-10", "MQTT-3.3.1-11")
     def test_retain_handling(self) -> None:
         core = BrokerCore()
         core.publish("a", b"x", 0, retain=True)
@@ -255,6 +284,7 @@ class TestRetained:
         assert len(client.subscribe("a", retain_handling=0)) == 1
         assert len(client.subscribe("a", retain_handling=0)) == 1
 
+    @conforms("5.0", "MQTT-3.3.1-12", "MQTT-3.3.1-13")
     def test_retain_as_published(self) -> None:
         core = BrokerCore()
         plain, verbatim = connected(core, "p"), connected(core, "v")
@@ -277,6 +307,7 @@ class TestRetained:
 
 
 class TestExpiry:
+    @conforms("5.0", "MQTT-3.3.2-5", "MQTT-3.3.2-6")
     def test_it_is_counted_down_in_the_queue(self) -> None:
         core = BrokerCore()
         keep: dict[str, Any] = {
@@ -359,6 +390,7 @@ class TestBounds:
         assert len(client.messages()) == 5 + 20
         assert core.wants_data(client.connection)
 
+    @conforms("5.0", "MQTT-3.1.2-25")
     def test_a_message_too_large_for_the_client(self) -> None:
         core = BrokerCore()
         client = connected(core, "c", properties={"maximum_packet_size": 100})
@@ -387,6 +419,7 @@ class TestServerSide:
         with pytest.raises(UsageError):
             core.publish("a", b"", 0, qos=3)
 
+    @conforms("3.1.1", "MQTT-3.3.5-2")
     def test_authorize_publish(self) -> None:
         def authorize(client_id: str, message: Message) -> int:
             assert client_id == "c"

@@ -18,10 +18,12 @@ from mqttlite.packets import (
 )
 from mqttlite.testing import BrokerCore
 from mqttlite.testing.session import SessionInfo
+from tests.conformance.conforms import conforms
 from tests.unit.testing.client import V5, V31, V311, HandClient, connected, lasting
 
 
 class TestSessions:
+    @conforms("5.0", "MQTT-3.1.2-5", "MQTT-3.2.2-3", "MQTT-4.5.0-1")
     def test_it_is_resumed_with_what_waits(self) -> None:
         core = BrokerCore()
         client = lasting(core, "c")
@@ -38,6 +40,7 @@ class TestSessions:
         core.publish("a", b"2", 2.0)
         assert client.payloads() == [b"2"]
 
+    @conforms("3.1.1", "MQTT-3.1.2-5", "MQTT-3.2.2-2", "MQTT-4.5.0-1")
     @pytest.mark.parametrize(("version", "present"), [(V311, True), (V31, False)])
     def test_mqtt_3_keeps_a_session_for_ever(self, version: ProtocolVersion, present: bool) -> None:
         core = BrokerCore()
@@ -60,6 +63,7 @@ class TestSessions:
         assert core.sessions == {}
         assert core.publish("a", b"x", 0, qos=1) == 0
 
+    @conforms("5.0", "MQTT-3.1.4-4")
     def test_a_clean_start_ends_the_old_one(self) -> None:
         core = BrokerCore()
         client = lasting(core, "c")
@@ -69,6 +73,7 @@ class TestSessions:
         assert not connack.session_present
         assert core.publish("a", b"x", 0) == 0
 
+    @conforms("5.0", "MQTT-4.1.0-2")
     def test_it_expires(self) -> None:
         core = BrokerCore()
         client = lasting(core, "c")
@@ -195,6 +200,8 @@ class TestFlows:
 
 
 class TestTakeover:
+    @conforms("3.1.1", "MQTT-3.1.4-2")
+    @conforms("5.0", "MQTT-3.1.4-3")
     @pytest.mark.parametrize(
         ("version", "code"), [(V5, ReasonCode.SESSION_TAKEN_OVER), (V311, None)]
     )
@@ -219,6 +226,7 @@ class TestTakeover:
         assert new.early == [Message("a", b"x", 1, dup=True, packet_id=1)]
         assert core.sessions["c"].is_online
 
+    @conforms("5.0", "MQTT-3.1.3-9")
     @pytest.mark.parametrize(
         ("delay", "clean", "published"),
         [(0, False, True), (10, False, False), (10, True, True)],
@@ -239,12 +247,14 @@ class TestWills:
         will = Will("will/c", b"gone", qos=1, content_type="t", **delay)
         return core, watcher, lasting(core, "c", will=will, **options)
 
+    @conforms("5.0", "MQTT-3.14.4-3")
     def test_a_goodbye_takes_it_back(self) -> None:
         core, watcher, client = self.watched()
         client.disconnect()
         core.handle_deadline(1e9)
         assert watcher.messages() == []
 
+    @conforms("5.0", "MQTT-3.1.2-14")
     @pytest.mark.parametrize(
         "code", [ReasonCode.DISCONNECT_WITH_WILL_MESSAGE, ReasonCode.UNSPECIFIED_ERROR]
     )
@@ -254,6 +264,7 @@ class TestWills:
         (message,) = watcher.messages()
         assert message == Message("will/c", b"gone", 1, False, False, 1, {"content_type": "t"})
 
+    @conforms("5.0", "MQTT-3.1.2-7", "MQTT-3.1.2-8", "MQTT-3.1.2-10")
     def test_a_lost_connection(self) -> None:
         core, watcher, client = self.watched()
         client.lose()
@@ -277,6 +288,7 @@ class TestWills:
         core.disconnect(client.connection, 0)
         assert watcher.payloads() == [b"gone"]
 
+    @conforms("5.0", "MQTT-3.1.2-15")
     def test_it_may_be_retained(self) -> None:
         core = BrokerCore()
         client = connected(core, "c", will=Will("w", b"x", retain=True))
@@ -284,6 +296,7 @@ class TestWills:
         (message,) = connected(core).subscribe("w", 0)
         assert message == Message("w", b"x", 0, True)
 
+    @conforms("5.0", "MQTT-3.1.2-8")
     def test_a_delay(self) -> None:
         core, watcher, client = self.watched(delay=10)
         client.lose(5.0)
@@ -294,6 +307,7 @@ class TestWills:
         assert watcher.payloads(15.0) == [b"gone"]
         assert core.next_deadline() == 105.0
 
+    @conforms("5.0", "MQTT-3.1.3-9")
     def test_coming_back_in_time_takes_it_back(self) -> None:
         core, watcher, client = self.watched(delay=10)
         client.lose(5.0)
@@ -301,6 +315,7 @@ class TestWills:
         core.handle_deadline(50.0)
         assert watcher.payloads(50.0) == []
 
+    @conforms("5.0", "MQTT-3.1.2-8")
     def test_the_end_of_the_session_does_not_wait(self) -> None:
         core, watcher, client = self.watched(delay=1000)
         client.lose(0.0)
