@@ -278,13 +278,10 @@ class Connecting:
 
     def _may_fall_back(self, error: Exception) -> bool:
         return (
-            self.options.version is None
-            and self.options.auth is None
-            and self._version == ProtocolVersion.MQTT_5_0
+            self._version == ProtocolVersion.MQTT_5_0
             and isinstance(error, ConnectRefused)
             and error.reason_code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
-            # MQTT 3.x needs a name for a session that is to be kept.
-            and bool(self.options.client_id or not self.options.keeps_session)
+            and self.options.may_fall_back(self._servers.current, self._given)
         )
 
     def _retry_later(self, error: Exception, now: float) -> None:

@@ -503,7 +503,12 @@ class ClientCore(Connecting):
             raise NotSupported("request() needs MQTT 5.0; this connection is 3.x")
         if self._replies is None or self._replies.ended:
             prefix = ""
-            if self.connack is not None and self.connack.properties:
+            # What was not asked for says nothing [MQTT-3.1.2-28].
+            if (
+                self.options.request_response_information
+                and self.connack
+                and self.connack.properties
+            ):
                 prefix = self.connack.properties.get("response_information", "")
             self._replies = ReplyInbox(prefix, random_id, self.finish)
             self._subscriber.subscribe(self._replies)

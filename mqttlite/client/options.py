@@ -148,13 +148,25 @@ class ClientOptions:
     def check_connect(self, endpoints: Sequence[Endpoint], given: Given) -> None:
         """Raise UsageError for whatever cannot be written, before a server is asked."""
         for endpoint in endpoints:
-            for version in (self.version,) if self.version else ("5.0", "3.1.1"):
-                if version != "5.0" and self.auth is not None:
-                    continue
+            versions = [self.version] if self.version else ["5.0"]
+            if self.version is None and self.may_fall_back(endpoint, given):
+                versions.append("3.1.1")
+            for version in versions:
                 packet = self.connect_packet(
                     endpoint, VERSIONS[version], "", first=True, given=given
                 )
                 encode(packet, VERSIONS[version])
+
+    def may_fall_back(self, endpoint: Endpoint, given: Given) -> bool:
+        """Whether MQTT 3.1.1 can say what this client has to say."""
+        if self.version is not None or self.auth is not None:
+            return False
+        # It needs a name for a session that is to be kept, and a user name beside a password.
+        if not self.client_id and self.keeps_session:
+            return False
+        password = endpoint.password if given.password is None else given.password
+        username = endpoint.username if given.username is None else given.username
+        return password is None or username is not None
 
     def given(self, answers: Mapping[str, Any]) -> Given:
         """Put together the arguments and the answers of the functions that stand for some.

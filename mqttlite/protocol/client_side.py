@@ -103,8 +103,9 @@ class ClientConnection(Connection):
             else not connect.clean_start
         )
         self._ping_timeout = ping_timeout
-        # When PINGREQ was queued, and then when it left; None while no answer is awaited.
+        # From when on the answer to PINGREQ may be late; None while none is awaited.
         self._ping_time: float | None = None
+        self._pinged_at = 0.0
         self._ping_left = False
         self.is_paused = False
         self._last_sent = self._last_received = now
@@ -127,9 +128,6 @@ class ClientConnection(Connection):
             raise ProtocolError("the server has a session, though a clean start was asked for")
         self.connack = packet
         properties = packet.properties or {}
-        asked = (connect.properties or {}).get("request_response_information", 0)
-        if "response_information" in properties and not asked:  # [MQTT-3.1.2-28]
-            raise ProtocolError("CONNACK with response information, which was not asked for")
         if packet.reason_code:  # [MQTT-3.2.2-7]
             self.lose(
                 ConnectRefused(
@@ -263,7 +261,7 @@ class ClientConnection(Connection):
     def _receive_own(self, packet: Packet) -> None:
         if isinstance(packet, Pingresp):
             if self._ping_time is not None:
-                self.ping_round_trip = self._last_received - self._ping_time
+                self.ping_round_trip = self._last_received - self._pinged_at
             self._ping_time = None
         elif isinstance(packet, (Suback, Unsuback)):
             self._answer_request(packet)
@@ -288,9 +286,15 @@ class ClientConnection(Connection):
         """As Connection.data_to_send; takes note of a PINGREQ that leaves."""
         data = super().data_to_send(now)
         if self._ping_time is not None and not self._ping_left and not self.unsent_size:
-            self._ping_time = now
+            self._ping_time = self._pinged_at = now
             self._ping_left = True
         return data
+
+    def receive(self, data: bytes, now: float) -> None:
+        """As Connection.receive; the answer to a PINGREQ may stand behind a long packet."""
+        if self._ping_time is not None and self._reader.is_inside_packet:
+            self._ping_time = now
+        super().receive(data, now)
 
     def pause(self, now: float, *, paused: bool) -> None:
         """Nothing is read for a while, or again: only what is read can be missed."""
@@ -304,36 +308,39 @@ class ClientConnection(Connection):
         """When to send PINGREQ, or to give up waiting for its answer."""
         if self.state is not ConnectionState.OPEN or not self.keep_alive:
             return None
+        silence = self._last_sent + self.keep_alive * _PING_MARGIN
         if self.is_paused:
-            return self._last_sent + self.keep_alive * _PING_MARGIN
+            return None if self.unsent_size else silence
         if self._ping_time is None:
-            return min(self._last_sent, self._last_received) + self.keep_alive * _PING_MARGIN
-        life = max(self._ping_time, self._last_received)
+            return min(silence, self._last_received + self.keep_alive * _PING_MARGIN)
+        answer = self._answer_deadline(self._ping_time)
+        # The server wants to hear something in time while its own answer is on its way, too.
+        return answer if not self._ping_left or self.unsent_size else min(answer, silence)
+
+    def _answer_deadline(self, ping_time: float) -> float:
+        life = max(ping_time, self._last_received)
         if not self._ping_left:
             return max(life, self._last_sent) + self._ping_timeout
-        deadline = life + self._ping_timeout
-        if self._reader.is_inside_packet:
-            return deadline
-        return min(deadline, self._ping_time + max(self._ping_timeout, self.keep_alive))
+        return min(life + self._ping_timeout, ping_time + max(self._ping_timeout, self.keep_alive))
 
     def handle_deadline(self, now: float) -> None:
         """Send PINGREQ [MQTT-3.1.2-20], or declare the connection dead [MQTT-3.12.4-1]."""
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return
-        if self._ping_time is None or self.is_paused:
-            self._ping_time = now
+        if self._ping_time is None:
+            self._ping_time = self._pinged_at = now
             self._ping_left = False
-            self._last_sent = now  # though it may not leave at once
             self.send(Pingreq())
-            return
-        silence = now - self._ping_time
-        self.lose(
-            KeepAliveTimeout(
-                f"the server has not answered a ping for {silence:.1f} seconds",
-                by=ClosedBy.CLIENT,
+        elif self.is_paused or now < self._answer_deadline(self._ping_time):
+            self.send(Pingreq())
+        else:
+            self.lose(
+                KeepAliveTimeout(
+                    f"the server has not answered a ping for {now - self._pinged_at:.1f} seconds",
+                    by=ClosedBy.CLIENT,
+                )
             )
-        )
 
 
 def _name(packet: Packet) -> str:

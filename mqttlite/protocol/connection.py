@@ -570,7 +570,7 @@ class Connection:
         [MQTT-4.4.0-1], and before anything new. No more messages at once than the peer's Receive
         Maximum; PUBREL does not wait for it [MQTT-4.9.0-3].
         """
-        for outgoing in self.session.outgoing.values():
+        for outgoing in list(self.session.outgoing.values()):
             if outgoing.awaiting is PacketType.PUBCOMP:
                 self._in_flight += 1
                 self.send(Pubrel(outgoing.packet_id))

@@ -127,9 +127,18 @@ def test_a_user_name_that_is_not_allowed_is_refused(username: Any) -> None:
 def test_a_password_without_a_user_name_is_refused() -> None:
     with pytest.raises(UsageError, match="username"):
         Talk(password=b"secret")
-    # The server may refuse MQTT 5.0, in which it is allowed: it is found out before that, too.
-    with pytest.raises(UsageError, match="username"):
-        Talk(version=None, password=b"secret")
+
+
+@conforms("3.1.1", "MQTT-3.1.2-22")
+def test_a_client_with_a_password_only_does_not_fall_back() -> None:
+    # MQTT 5.0 allows it.
+    talk = Talk(version=None, password=b"secret")
+    connecting = talk.core.connect(talk.now)
+    talk.dial()
+    talk.give("20 02 00 01")
+    talk.hang_up()
+    assert isinstance(connecting.error, ConnectRefused)
+    assert talk.core.take_action() is None
 
 
 @conforms("3.1.1", "MQTT-3.1.3-1", "MQTT-3.1.3-3")
@@ -201,7 +210,7 @@ def test_keep_alive_0_sends_none() -> None:
 
 @conforms("3.1.1", "MQTT-3.12.4-1")
 def test_without_an_answer_to_the_ping_the_connection_is_closed() -> None:
-    talk = Talk(keep_alive=10).open()
+    talk = Talk(keep_alive=20).open()
     talk.pass_deadline()
     assert talk.took() == "c0 00"
     talk.pass_deadline()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mqttlite.client import Operation
+from mqttlite.client import Operation, Unsubscribed
 from mqttlite.enums import Fate
 from mqttlite.errors import UsageError
 from mqttlite.message import Will
@@ -255,8 +255,8 @@ def test_an_acknowledgement_that_fits_no_message_ends_the_connection(answer: str
 def test_answers_are_matched_by_their_identifier() -> None:
     talk = Talk().open()
     one, two = talk.subscribe("a", 1), talk.subscribe("b", 2)
-    three: Operation[dict[str, int]] = talk.core.unsubscribe_filters("x")
-    four: Operation[dict[str, int]] = talk.core.unsubscribe_filters("y")
+    three: Operation[Unsubscribed] = talk.core.unsubscribe_filters("x")
+    four: Operation[Unsubscribed] = talk.core.unsubscribe_filters("y")
     assert talk.took() == (
         "82 06 00 01 00 01 61 01 82 06 00 02 00 01 62 02 a2 05 00 03 00 01 78 a2 05 00 04 00 01 79"
     )

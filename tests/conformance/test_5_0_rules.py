@@ -442,7 +442,6 @@ class TestPayloadFormat:
         assert program.said() == answer
 
     @conforms("5.0", "RULE-13")
-    @pytest.mark.xfail(strict=True, reason="BUG: the payload is not held against its indicator")
     def test_a_payload_that_is_not_utf_8_is_refused_before_a_byte_is_sent(self) -> None:
         # Section 3.3.2.3.2 binds the sender.
         program = Program().open()

@@ -8,6 +8,7 @@ import pytest
 
 from mqttlite.errors import UsageError
 from mqttlite.packets import Puback, Pubcomp, Pubrec, Pubrel, encode
+from mqttlite.protocol.session import Answer
 from tests.conformance.conforms import conforms
 from tests.conformance.wire_5_0 import FAULT, accepts, busy, refuses
 from tests.unit.protocol.sides import V5, Client, connack
@@ -79,7 +80,7 @@ def test_another_code_ends_the_connection(kind: Kind) -> None:
 def test_code_of_a_puback_that_a_client_sends(code: int) -> None:
     client = Client()
     (message,) = client.give("32 06 00 01 74 00 07 00")
-    client.connection.acknowledge(message._receipt, code)
+    client.connection.acknowledge(message._receipt, Answer(code))
     assert client.sent() == (f"40 03 00 07 {code:02x}" if code else "40 02 00 07")
 
 
@@ -88,7 +89,7 @@ def test_code_of_a_puback_that_a_client_sends(code: int) -> None:
 def test_code_of_a_pubrec_that_a_client_sends(code: int) -> None:
     client = Client()
     (message,) = client.give("34 06 00 01 74 00 07 00")
-    client.connection.acknowledge(message._receipt, code)
+    client.connection.acknowledge(message._receipt, Answer(code))
     assert client.sent() == (f"50 03 00 07 {code:02x}" if code else "50 02 00 07")
 
 

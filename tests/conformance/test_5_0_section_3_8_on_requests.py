@@ -237,9 +237,9 @@ class TestUnsuback:
         assert not second.done
         program.give("b0 04 00 02 00 11")
         assert not first.done
-        assert second.result() == {"b": 0x11}
+        assert second.result().reason_codes == {"b": 0x11}
         program.give("b0 04 00 01 00 00")
-        assert first.result() == {"a": 0x00}
+        assert first.result().reason_codes == {"a": 0x00}
 
     @conforms("5.0", "MQTT-3.10.4-5")
     @pytest.mark.parametrize("answer", ["b0 04 00 02 00 00", "90 04 00 01 00 00"])

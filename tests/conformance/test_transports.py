@@ -47,9 +47,6 @@ async def test_an_error_while_a_packet_is_processed_ends_the_connection(
         await client.close()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: Client.on_disconnect is not told when the I/O thread fails"
-)
 def test_an_error_of_the_io_thread_is_reported_as_the_end_of_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -14,6 +14,7 @@ from mqttlite.errors import (
 )
 from mqttlite.message import Will
 from mqttlite.options import TLS, Reconnect
+from tests.conformance.conforms import conforms
 from tests.shells.lab import Lab
 from tests.shells.peer import ACCEPTED, Peer, answers
 
@@ -195,6 +196,7 @@ BAD_MESSAGES: list[tuple[dict[str, Any], type[Exception]]] = [
 ]
 
 
+@conforms("5.0", "MQTT-3.3.1-4", "MQTT-3.3.2-2", "MQTT-3.3.2-14", "MQTT-3.3.4-6")
 @only_5
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_message(bench: Lab, qos: Any) -> None:

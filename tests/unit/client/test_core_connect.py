@@ -289,6 +289,8 @@ class TestReconnecting:
         hand.pass_deadline()
         assert hand.sent() == b"\xc0\0"
         hand.pass_deadline()
+        assert hand.sent() == b"\xc0\0"  # for the server to hear from this side
+        hand.pass_deadline()
         assert hand.hang_up() == HangUp(graceful=False)
         event = hand.core.events[-1]
         assert isinstance(event, Disconnected)

@@ -11,6 +11,7 @@ from mqttlite.errors import ConnectRefused, ProtocolError, UsageError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE
 from mqttlite.packets import Connack, Connect
 from mqttlite.protocol import ClientConnection, Connection, ConnectionState, Session
+from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import ALL, V5, V31, V311, Client, connack
 
 
@@ -152,6 +153,7 @@ def test_connect_that_was_not_taken_yet_stands_before_disconnect() -> None:
     assert client.sent() == "10 0e 00 04 4d 51 54 54 05 02 00 00 00 00 01 63 e0 01 82"
 
 
+@conforms("5.0", "MQTT-3.2.2-2")
 @pytest.mark.parametrize(("version", "told"), [(V5, "e0 01 82"), (V311, "")])
 def test_session_present_after_a_clean_start_is_a_fault(version: Any, told: str) -> None:
     # [MQTT-3.2.2-2]
@@ -171,6 +173,7 @@ def test_session_present_after_no_clean_start(version: Any) -> None:
     assert client.connection.state is ConnectionState.OPEN
 
 
+@conforms("5.0", "MQTT-3.2.2-6")
 @pytest.mark.parametrize("version", [V5, V311])
 def test_refusal_with_session_present_is_a_fault(version: Any) -> None:
     # [MQTT-3.2.2-6]; 3.1.1 [MQTT-3.2.2-4]
@@ -186,6 +189,7 @@ REFUSALS = (
 )
 
 
+@conforms("5.0", "MQTT-3.2.2-7", "MQTT-3.2.2-8")
 @pytest.mark.parametrize("code", REFUSALS, ids=hex)
 def test_refusal(code: int) -> None:
     client = Client(None)

@@ -9,6 +9,7 @@ import pytest
 from mqttlite.packets import Message
 from mqttlite.protocol import ConnectionState, ReceiptState, Session
 from mqttlite.protocol.session import Answerable
+from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import ALL, V5, V31, V311, Client, connack, receipt
 
 QOS_1 = "32 06 00 01 74 00 {:02x} 00"
@@ -260,6 +261,7 @@ class TestQos2:
 
 
 class TestReceiveMaximum:
+    @conforms("5.0", "MQTT-3.3.4-9")
     @pytest.mark.parametrize("template", [QOS_1, QOS_2])
     def test_an_excess_is_a_fault(self, template: str) -> None:
         # [MQTT-3.3.4-9]; rule 16.
@@ -384,6 +386,7 @@ class TestTopicAliases:
         assert message.topic == "t"
         assert message.packet_id == 6
 
+    @conforms("5.0", "MQTT-3.1.2-26", "MQTT-3.1.2-27", "MQTT-3.3.2-11")
     @pytest.mark.parametrize("maximum", [0, 1])
     def test_alias_above_the_maximum(self, maximum: int) -> None:
         client = Client(properties={"topic_alias_maximum": maximum} if maximum else None)
@@ -397,12 +400,14 @@ class TestTopicAliases:
         assert client.failure().reason_code == 0x82
         assert client.sent() == "e0 01 82"
 
+    @conforms("5.0", "MQTT-3.3.2-8")
     def test_alias_0(self) -> None:
         client = Client(properties={"topic_alias_maximum": 1})
         client.give("30 07 00 01 74 03 23 00 00")
         assert client.failure().reason_code == 0x94
         assert client.sent() == "e0 01 94"
 
+    @conforms("5.0", "MQTT-3.3.2-7")
     def test_aliases_end_with_the_connection(self) -> None:
         # Rule 22.
         client = Client(properties={"topic_alias_maximum": 1})
@@ -413,6 +418,7 @@ class TestTopicAliases:
 
 
 class TestMaximumPacketSize:
+    @conforms("5.0", "MQTT-3.1.2-24")
     @pytest.mark.parametrize("version", [V5, V311])
     def test_a_packet_that_is_too_large(self, version: Any) -> None:
         # [MQTT-3.1.2-24]; rule 25: told by its header, before its body is there.

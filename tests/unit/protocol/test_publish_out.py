@@ -252,6 +252,7 @@ class TestIdentifiers:
             client.publish(qos=1)
         assert list(session.outgoing) == [65_535, 1, 2]
 
+    @conforms("5.0", "MQTT-2.2.1-3")
     def test_those_in_use_are_passed_over(self) -> None:
         session = Session()
         client = Client(session=session)
@@ -262,6 +263,7 @@ class TestIdentifiers:
         client.publish(qos=1)
         assert list(session.outgoing) == [1, 3, 2]
 
+    @conforms("5.0", "MQTT-2.2.1-3")
     def test_those_of_requests_are_in_use(self) -> None:
         client = Client()
         assert client.connection.unsubscribe(["f"]) == 1
@@ -294,6 +296,7 @@ class TestIdentifiers:
 
 
 class TestLimitsOfTheServer:
+    @conforms("5.0", "MQTT-3.2.2-11")
     def test_maximum_qos(self) -> None:
         # [MQTT-3.2.2-11]
         client = Client(connack("24 01"))
@@ -310,6 +313,7 @@ class TestLimitsOfTheServer:
             client.publish(qos=1)
         client.publish()
 
+    @conforms("5.0", "MQTT-3.2.2-14")
     def test_retain_available(self) -> None:
         # [MQTT-3.2.2-14]
         client = Client(connack("25 00"))
@@ -318,6 +322,7 @@ class TestLimitsOfTheServer:
         assert client.sent() == ""
         assert Client(connack("25 01")).connection.peer_retain_available
 
+    @conforms("5.0", "MQTT-3.2.2-15")
     @pytest.mark.parametrize(("qos", "size"), [(0, 14), (1, 12), (2, 12)])
     def test_maximum_packet_size(self, qos: int, size: int) -> None:
         # [MQTT-3.2.2-15]: 20 bytes, of which the payload may have so many.
@@ -359,6 +364,7 @@ class TestLimitsOfTheServer:
 
 
 class TestReceiveMaximum:
+    @conforms("5.0", "MQTT-3.3.4-7")
     def test_quota_counts_both_qualities(self) -> None:
         # [MQTT-3.3.4-7]
         client = Client(connack("21 00 03"))
@@ -379,6 +385,7 @@ class TestReceiveMaximum:
 
 
 class TestResuming:
+    @conforms("5.0", "MQTT-3.3.1-1")
     @pytest.mark.parametrize("qos", [1, 2])
     def test_with_dup_and_the_old_identifier(self, qos: int) -> None:
         # [MQTT-3.3.1-1] [MQTT-4.4.0-1]
@@ -407,13 +414,13 @@ class TestResuming:
         assert again.connection.completed == [outgoing]
 
     def test_in_the_original_order(self) -> None:
-        # [MQTT-4.6.0-1]
+        # [MQTT-4.6.0-1] The PUBREL was sent after all of them.
         client = Client()
         for qos in (1, 2, 1, 2):
             client.publish("t", b"", qos)
         client.give("50 02 00 02", "40 02 00 01")
         assert resumed(client.session).sent() == (
-            "62 02 00 02 3a 06 00 01 74 00 03 00 3c 06 00 01 74 00 04 00"
+            "3a 06 00 01 74 00 03 00 3c 06 00 01 74 00 04 00 62 02 00 02"
         )
 
     def test_under_a_smaller_receive_maximum(self) -> None:
