@@ -5,15 +5,17 @@ from urllib.parse import unquote, urlsplit
 
 from mqttlite.errors import NotSupported, UsageError
 
-_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
-_PLANNED = ("ws", "wss", "quic")
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_SCHEMES = "mqtt://, mqtts:// (TLS), ws:// or wss:// (WebSocket) or unix://"
+_WEBSOCKET_PATH = "/mqtt"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server's address, from a URL such as ``mqtts://user:secret@broker.example:8883``.
 
-    ``path`` is the path of a Unix socket. The credentials are not shown.
+    ``path`` is the path of a Unix socket, or of a WebSocket URL with its query. The credentials
+    are not shown, nor is the query, which may hold some.
     """
 
     scheme: str
@@ -26,21 +28,27 @@ class Endpoint:
     @property
     def tls(self) -> bool:
         """Whether the connection is encrypted."""
-        return self.scheme == "mqtts"
+        return self.scheme in ("mqtts", "wss")
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether MQTT is spoken in a WebSocket connection."""
+        return self.scheme in ("ws", "wss")
 
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}{self.path.partition('?')[0]}"
 
     @classmethod
     def parse(cls, url: str) -> "Endpoint":
-        """Take a URL apart: ``mqtt://``, ``mqtts://`` or ``unix://``.
+        """Take a URL apart: ``mqtt://``, ``mqtts://``, ``ws://``, ``wss://`` or ``unix://``.
 
-        User name and password may stand in it, percent-encoded. The port is 1883, or 8883 with
-        TLS, if there is none. Raises UsageError; the message does not repeat the URL, which may
-        hold a password.
+        User name and password of MQTT may stand in it, percent-encoded. The port is 1883, or
+        8883 with TLS, 80 and 443 for WebSocket, if there is none; the path of a WebSocket is
+        ``/mqtt`` then. Raises UsageError; the message does not repeat the URL, which may hold a
+        password.
         """
         if not isinstance(url, str):
             raise UsageError(f"a URL must be a str, not {type(url).__name__}")
@@ -48,14 +56,10 @@ class Endpoint:
         if not separator:
             raise UsageError('the URL has no scheme: write "mqtt://" or "mqtts://" before the host')
         scheme = scheme.lower()
-        if scheme in _PLANNED:
-            raise NotSupported(
-                f"{scheme}:// is not supported yet: use mqtt://, mqtts:// or unix://"
-            )
-        if scheme not in ("mqtt", "mqtts", "unix"):
-            raise UsageError(
-                f"unknown URL scheme {scheme!r}: use mqtt://, mqtts:// (TLS) or unix://"
-            )
+        if scheme == "quic":
+            raise NotSupported(f"quic:// is not supported yet: use {_SCHEMES}")
+        if scheme != "unix" and scheme not in _DEFAULT_PORTS:
+            raise UsageError(f"unknown URL scheme {scheme!r}: use {_SCHEMES}")
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -63,7 +67,8 @@ class Endpoint:
             raise UsageError("the URL's host or port is not valid") from None
         username = None if parts.username is None else _unquote(parts.username)
         password = None if parts.password is None else _unquote(parts.password)
-        if parts.query or parts.fragment:
+        is_websocket = scheme in ("ws", "wss")
+        if parts.fragment or (parts.query and not is_websocket):
             raise UsageError("a URL has no query or fragment here: use keyword arguments")
         if scheme == "unix":
             path = _unquote(parts.path)
@@ -72,7 +77,10 @@ class Endpoint:
             return cls(scheme, path=path, username=username, password=password)
         if not parts.hostname:
             raise UsageError(f"the URL names no host: write {scheme}://HOST")
-        if parts.path not in ("", "/"):
+        path = ""
+        if is_websocket:
+            path = (parts.path or _WEBSOCKET_PATH) + (f"?{parts.query}" if parts.query else "")
+        elif parts.path not in ("", "/"):
             raise UsageError(f"an {scheme}:// URL has no path")
         if port == 0:
             raise UsageError("port 0 cannot be connected to")
@@ -80,6 +88,7 @@ class Endpoint:
             scheme,
             parts.hostname,
             port or _DEFAULT_PORTS[scheme],
+            path,
             username=username,
             password=password,
         )
@@ -95,7 +104,8 @@ def parse_server_reference(reference: str, base: Endpoint) -> list[Endpoint]:
     servers = []
     for name in reference.split():
         scheme = "mqtt" if base.scheme == "unix" else base.scheme
-        url = name if "://" in name else f"{scheme}://{_bracket(name)}"
+        path = base.path if base.is_websocket else ""
+        url = name if "://" in name else f"{scheme}://{_bracket(name)}{path}"
         server = Endpoint.parse(url)
         if base.tls and not server.tls:
             raise UsageError(f"{base} refers to {server}, which is not encrypted")

@@ -1,7 +1,8 @@
 """Values that say how a client is to behave: versions, policies, reconnection, TLS."""
 
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Literal, TypeVar
@@ -23,12 +24,37 @@ ServerOrder = Literal["in_order", "shuffled"]
 
 T = TypeVar("T")
 
+Headers = Sequence[tuple[str, str]] | Mapping[str, str]
+"""Headers of HTTP, as pairs or as a dictionary."""
+
 Asked = Callable[[], T | Awaitable[T]]
 """A function that is asked anew for every attempt to connect.
 
 A plain function is called in a thread of its own. With ``AsyncClient`` it may be a coroutine
 function, which is awaited in its loop. What it raises makes the attempt a failed one.
 """
+
+_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+
+
+def check_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
+    """Return headers as pairs. Raises UsageError, which does not show their values."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+        raise UsageError("headers are pairs of a name and a value, or a dictionary")
+    checked = []
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or [type(each) for each in pair] != [str, str]:
+            raise UsageError("headers are pairs of a name and a value, which are str")
+        name, value = pair
+        if not _HEADER_NAME.fullmatch(name):
+            raise UsageError("the name of a header has characters that HTTP does not allow")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise UsageError(f"the header {name} has characters that HTTP does not allow")
+        checked.append((name, value))
+    return tuple(checked)
+
 
 FINAL_REASON_CODES = frozenset(
     {

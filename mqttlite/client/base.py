@@ -26,11 +26,13 @@ from mqttlite.message import Message, Properties, Will
 from mqttlite.options import (
     TLS,
     Asked,
+    Headers,
     Reconnect,
     ServerOrder,
     Version,
     WhenFull,
     WhenSessionLost,
+    check_headers,
 )
 from mqttlite.packets import Connack, Disconnect
 
@@ -38,14 +40,15 @@ from mqttlite.packets import Connack, Disconnect
 class ClientBase:
     """The arguments of a client, which both clients take.
 
-    In place of ``url``, ``username``, ``password`` and ``tls`` a function may be given that
-    returns it. It is asked anew for every attempt to connect, so that tokens may expire. A plain
+    In place of ``url``, ``username``, ``password``, ``tls`` and ``headers`` a function may be
+    given that returns it. It is asked anew for every attempt to connect, so that tokens may expire. A plain
     function is called in a thread of its own; for ``AsyncClient`` it may be a coroutine function.
 
     Args:
-        url: Where the server is: ``mqtt://host``, ``mqtts://host`` (TLS) or
-            ``unix:///path``; with a port, a user name and a password if need be. Several are
-            tried one after the other, at the first attempt and later.
+        url: Where the server is: ``mqtt://host``, ``mqtts://host`` (TLS), ``ws://host/path``,
+            ``wss://host/path`` (WebSocket, needs ``mqttlite[websocket]``) or ``unix:///path``;
+            with a port, a user name and a password if need be. Several are tried one after the
+            other, at the first attempt and later.
         host: Instead of a URL: the name or address of the server; TLS is used if ``tls`` is given.
         port: With ``host``: 1883 by default, 8883 with TLS.
         client_id: The client identifier. Empty: the server assigns one (MQTT 5.0 section
@@ -62,6 +65,7 @@ class ClientBase:
         connect_timeout: Seconds for an attempt to connect, from the name lookup to CONNACK.
         will: The message to publish when the connection is lost (section 3.1.2.5).
         tls: How TLS is done: a ``TLS``, an ``ssl.SSLContext``, or True for the defaults.
+        headers: For the HTTP request with which a WebSocket begins: pairs, or a dictionary.
         auth: Enhanced authentication (section 4.12): an ``AuthHandler``, ``ScramAuth`` for
             example. MQTT 5.0 only; there is no falling back to 3.1.1 then.
         server_order: ``"in_order"`` or ``"shuffled"``: how several servers are tried. Which one a
@@ -124,6 +128,7 @@ class ClientBase:
         connect_timeout: float = 30.0,
         will: Will | None = None,
         tls: TLS | ssl.SSLContext | bool | Asked[TLS | ssl.SSLContext] | None = None,
+        headers: Headers | Asked[Headers] = (),
         auth: AuthHandler | None = None,
         server_order: ServerOrder = "in_order",
         maximum_redirects: int = 5,
@@ -151,7 +156,13 @@ class ClientBase:
         for callback in (on_connect, on_disconnect, on_reconnecting, on_dropped, on_error):
             if callback is not None and not callable(callback):
                 raise UsageError(f"on_connect and the like are functions, not {callback!r}")
-        given = {"url": url, "username": username, "password": password, "tls": tls}
+        given = {
+            "url": url,
+            "username": username,
+            "password": password,
+            "tls": tls,
+            "headers": headers,
+        }
         asked = {name: value for name, value in given.items() if callable(value)}
         fixed: dict[str, Any] = {**given, **dict.fromkeys(asked)}
         if "url" in asked and (host is not None or port is not None):
@@ -174,6 +185,7 @@ class ClientBase:
             connect_timeout=connect_timeout,
             will=will,
             tls=as_tls(fixed["tls"]),
+            headers=check_headers(fixed["headers"] or ()),
             auth=auth,
             server_order=server_order,
             maximum_redirects=maximum_redirects,
@@ -195,6 +207,8 @@ class ClientBase:
         )
         if with_tls and options.endpoints and not any(each.tls for each in options.endpoints):
             raise UsageError("tls is given, but no URL uses it: write mqtts:// instead of mqtt://")
+        if headers and options.endpoints and not any(e.is_websocket for e in options.endpoints):
+            raise UsageError("headers are given, but no URL is ws:// or wss://")
         self._callbacks: dict[type, Callable[[Any], object] | None] = {
             Connected: on_connect,
             Disconnected: on_disconnect,

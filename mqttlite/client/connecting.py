@@ -164,7 +164,13 @@ class Connecting:
         if self._has_dialed:
             self.events.append(Reconnecting(str(server), max(1, self._backoff.failures)))
         self._has_dialed = True
-        self._action = Dial(server, self._given.tls)
+        self._action = Dial(
+            server,
+            self._given.tls,
+            self._given.headers,
+            self._version,
+            self.options.packet_size_limit,
+        )
 
     def transport_opened(self, now: float) -> None:
         """The network connection is open, TLS included: CONNECT is sent."""

@@ -23,6 +23,7 @@ from mqttlite.options import (
     Version,
     WhenFull,
     WhenSessionLost,
+    check_headers,
 )
 from mqttlite.packets import Connect, Disconnect, encode
 from mqttlite.packets.properties import encode_properties
@@ -51,6 +52,7 @@ class Given:
     username: str | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
     tls: TLS = field(default_factory=TLS)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     authentication_data: bytes | None = field(default=None, repr=False)
 
 
@@ -59,7 +61,7 @@ class ClientOptions:
     """The checked arguments of a client; ``mqttlite.Client`` says what each of them means.
 
     ``asked`` has the functions that are called for each attempt, by the name of the argument
-    that they stand for: ``url``, ``username``, ``password``, ``tls``.
+    that they stand for: ``url``, ``username``, ``password``, ``tls``, ``headers``.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -76,6 +78,7 @@ class ClientOptions:
     connect_timeout: float = 30.0
     will: Will | None = None
     tls: TLS = field(default_factory=TLS)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     auth: AuthHandler | None = None
     receive_maximum: int = 1000
     maximum_in_flight: int | None = None
@@ -180,6 +183,7 @@ class ClientOptions:
             username=username,
             password=encode_password(answers.get("password", self.password)),
             tls=as_tls(answers["tls"]) if "tls" in answers else self.tls,
+            headers=check_headers(answers["headers"]) if "headers" in answers else self.headers,
             authentication_data=answers.get("auth"),
         )
 

@@ -1,9 +1,11 @@
 """How far a client is, and what it wants done with its network connection."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from mqttlite.endpoint import Endpoint
+from mqttlite.enums import ProtocolVersion
+from mqttlite.limits import MAXIMUM_PACKET_SIZE
 from mqttlite.options import TLS
 
 
@@ -23,7 +25,11 @@ class Dial:
     """Open a network connection; then call ``transport_opened`` or ``dial_failed``."""
 
     endpoint: Endpoint
-    tls: TLS
+    tls: TLS = field(default_factory=TLS)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """For the handshake of a WebSocket."""
+    version: ProtocolVersion = ProtocolVersion.MQTT_5_0
+    maximum_packet_size: int = MAXIMUM_PACKET_SIZE
 
 
 @dataclass(frozen=True, slots=True)
