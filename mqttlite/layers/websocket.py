@@ -28,6 +28,7 @@ _SILENT: Final = logging.Logger("mqttlite.websocket", logging.CRITICAL + 1)  # n
 _CONTINUATION: Final = 0
 _TEXT: Final = 1
 _BINARY: Final = 2
+_PONG_START: Final = b"\x8a"
 
 _NORMAL_CLOSURE: Final = 1000
 _UNSUPPORTED_DATA: Final = 1003
@@ -47,7 +48,7 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 _LOCATION: Final = re.compile(rb"^location:[ \t]*([^?#\s]{1,200})", re.IGNORECASE | re.MULTILINE)
 
 _HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
 # A path comes percent-encoded; what cannot stand in a request line is encoded here.
 _PATH_CHARACTERS: Final = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
@@ -124,6 +125,8 @@ class WebSocketLayer:
         )
         self._maximum_frame = maximum_packet_size + _OTHER_PACKETS
         self._incomplete = 0  # bytes that came since the last complete frame
+        self._unsent: list[bytes] = []
+        self._pong = b""
         self._answer: bytearray | None = bytearray()  # until the server has answered
         self.is_open = False
         self.error: ProtocolError | None = None
@@ -151,6 +154,7 @@ class WebSocketLayer:
                 parts.append(frame.data)
         if self.error is None and self.close_reason is None:
             self._look_for_the_end()
+        self._collect()
         return b"".join(parts)
 
     def send(self, data: bytes | memoryview) -> None:
@@ -166,7 +170,23 @@ class WebSocketLayer:
 
     def data_to_send(self) -> bytes:
         """Return what is to be written to the network."""
-        return b"".join(self._protocol.data_to_send())
+        self._collect()
+        frames, self._unsent = self._unsent, []
+        if self._pong:
+            frames.insert(0, self._pong)  # nothing may come after a close frame
+            self._pong = b""
+        return b"".join(frames)
+
+    def _collect(self) -> None:
+        """Take what the package wants to send; of the pongs, the latest is enough.
+
+        RFC 6455 section 5.5.3. All of them could pile up, if the server never reads.
+        """
+        for data in self._protocol.data_to_send():
+            if data.startswith(_PONG_START):
+                self._pong = data
+            else:
+                self._unsent.append(data)
 
     def _take_answer(self, answer: bytearray, data: bytes) -> bytes:
         """Take bytes of the answer to the handshake; return those that come after it."""

@@ -27,6 +27,7 @@ from tests.unit.layers.handwritten import (
     PING,
     PONG,
     TEXT,
+    Sent,
     answer_to,
     close_code,
     fed,
@@ -86,10 +87,20 @@ class TestReceiving:
         assert layer.data_to_send() == b""
         assert layer.is_open
 
-    def test_pings_are_answered_in_order(self) -> None:
+    def test_every_ping_is_answered(self) -> None:
         layer = opened()
-        layer.receive(frame(PING) + frame(PING, bytes(125)) + frame(PING, b"3"))
-        assert frames_of(layer) == [(PONG, b""), (PONG, bytes(125)), (PONG, b"3")]
+        for payload in (b"", bytes(125), b"3"):
+            layer.receive(frame(PING, payload))
+            assert frames_of(layer) == [(PONG, payload)]
+        assert layer.data_to_send() == b""
+
+    def test_of_many_pings_the_latest_is_answered(self) -> None:
+        # RFC 6455 section 5.5.3.
+        layer = opened()
+        layer.receive(frame(PING, b"1") + frame(PING, b"2"))
+        layer.receive(frame(BINARY, b"data") + frame(PING, b"3") + NORMAL)
+        assert frames_of(layer) == [(PONG, b"3"), (CLOSE, b"\x03\xe8")]
+        assert layer.data_to_send() == b""
 
     @pytest.mark.parametrize("final", [True, False])
     def test_text_ends_the_connection(self, final: bool) -> None:
@@ -181,12 +192,14 @@ class TestSending:
             masks.add(layer.data_to_send()[2:])
         assert len(masks) > 1
 
-    def test_between_the_frames_of_a_ping_and_its_answer(self) -> None:
+    def test_what_is_sent_stays_in_order(self) -> None:
         layer = opened()
         layer.send(b"1")
         layer.receive(frame(PING, b"p"))
         layer.send(b"2")
-        assert frames_of(layer) == [(BINARY, b"1"), (PONG, b"p"), (BINARY, b"2")]
+        sent = frames_of(layer)
+        assert [payload for opcode, payload in sent if opcode == BINARY] == [b"1", b"2"]
+        assert (PONG, b"p") in sent
 
 
 # --- the end
@@ -328,6 +341,22 @@ class TestMemory:
         assert peak < LIMIT * 3  # a buffer that grows is copied
         assert now < 100_000
 
+    def test_the_answers_to_pings_do_not_pile_up(self) -> None:
+        # The server sends, but does not read.
+        layer = opened()
+        pings = frame(PING, bytes(125)) * 100
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(50):
+                layer.receive(pings)
+            kept = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert kept < 20_000
+        assert frames_of(layer) == [(PONG, bytes(125))]
+
     def test_a_message_has_no_largest_size(self) -> None:
         layer = opened(maximum_packet_size=1000)
         data = frame(CONTINUATION, bytes(100_000), final=False)
@@ -430,23 +459,23 @@ PAYLOADS = st.binary(max_size=40) | st.sampled_from([125, 126, 127, 3000, 65_536
 class Stream(NamedTuple):
     data: bytes
     payload: bytes
-    pongs: list[bytes]
+    pings: list[bytes]
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> Stream:
     """Messages of several frames each, with control frames in between."""
-    parts, payload, pongs = [], b"", []
+    parts, payload, pings = [], b"", []
     for fragments in draw(st.lists(st.lists(PAYLOADS, min_size=1, max_size=4), max_size=4)):
         for number, fragment in enumerate(fragments, 1):
             for opcode, content in draw(st.lists(CONTROL, max_size=2)):
                 parts.append(frame(opcode, content))
                 if opcode == PING:
-                    pongs.append(content)
+                    pings.append(content)
             opcode = CONTINUATION if number > 1 else BINARY
             parts.append(frame(opcode, fragment, final=number == len(fragments)))
             payload += fragment
-    return Stream(b"".join(parts), payload, pongs)
+    return Stream(b"".join(parts), payload, pings)
 
 
 ENDS = {
@@ -467,12 +496,18 @@ def test_any_frames_in_any_chunks(data: st.DataObject, stream: Stream, end: str)
     layer = layer_to()
     answer = answer_to(layer)
     received = b""
+    sent: list[Sent] = []
     for chunk in data.draw(chunked(answer + stream.data + ENDS[end])):
         received += layer.receive(chunk)
+        sent += frames_of(layer)
     assert received == stream.payload
     assert layer.is_open == (end == "none")
     assert (layer.close_reason is not None) == (end == "close")
     assert (layer.error is not None) == (end in {"text", "broken"})
-    sent = frames_of(layer)
-    assert [payload for opcode, payload in sent if opcode == PONG] == stream.pongs
-    assert sum(opcode == CLOSE for opcode, _ in sent) == (end != "none")
+    answered = [payload for opcode, payload in sent if opcode == PONG]
+    pings = iter(stream.pings)
+    assert all(payload in pings for payload in answered)  # in their order
+    assert answered[-1:] == stream.pings[-1:]
+    closes = [opcode == CLOSE for opcode, _ in sent]
+    assert sum(closes) == (end != "none")
+    assert not any(closes[:-1])

@@ -103,7 +103,7 @@ class TestRequest:
         given_headers = [
             ("Authorization", "Basic dXNlcjpzZWNyZXQ="),
             ("Cookie", "a=1"),
-            ("cookie", "b=2\t\u00e9"),
+            ("cookie", "b=2\tc"),
             ("Origin", "https://broker.example"),
             ("X-Empty", ""),
         ]
@@ -124,7 +124,7 @@ class TestRequest:
             ("X-A", "secret\r\nX-B: c"),
             ("X-A", "secret\n"),
             ("X-A", "secret\0"),
-            ("X-A", "secret \u20ac"),
+            ("X-A", "secret \u00e9"),
             ("X-A: secret", "b"),
             ("secret\r\nX-B", "c"),
             ("secret\n", "c"),
@@ -252,6 +252,9 @@ class TestAnswer:
         assert said in message
         assert "not followed" in message
         assert "secret" not in message
+
+    def test_only_a_redirection_does(self) -> None:
+        assert "location" not in str(self.refused(b"HTTP/1.1 401 No\r\nLocation: /login\r\n\r\n"))
 
     def test_a_long_location_is_cut(self) -> None:
         answer = b"HTTP/1.1 302 Found\r\nLocation: /" + bytes(9000).hex().encode() + b"\r\n\r\n"
