@@ -4,7 +4,8 @@ MqttError
   UsageError          the caller's mistake; raised before anything was changed or sent
     InvalidTopic, QueueFull, PacketTooLarge, NotSupported
   ConnectionClosed    there is no connection: who ended it and why
-    ConnectFailed, ConnectRefused, ProtocolError, KeepAliveTimeout, ConnectionLost
+    ConnectFailed (WebSocketRefused), ConnectRefused, ProtocolError, KeepAliveTimeout,
+    ConnectionLost
   OperationError      the server refused one operation; the connection goes on
     PublishError, SubscribeError, UnsubscribeError, AuthError
 """
@@ -80,6 +81,14 @@ class ConnectionClosed(MqttError):
 
 class ConnectFailed(ConnectionClosed):
     """No server could be reached: name lookup, TCP, TLS, or an end before CONNACK."""
+
+
+class WebSocketRefused(ConnectFailed):
+    """The server answered the WebSocket handshake with an HTTP ``status`` other than 101."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, by=ClosedBy.SERVER)
+        self.status = status
 
 
 class ConnectRefused(ConnectionClosed):

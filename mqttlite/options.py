@@ -1,7 +1,7 @@
 """Values that say how a client is to behave: versions, policies, reconnection, TLS."""
 
-import ssl
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike

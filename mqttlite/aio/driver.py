@@ -19,7 +19,7 @@ from mqttlite.client import (
     Operation,
     Question,
 )
-from mqttlite.layers.tls import make_context
+from mqttlite.layers.stack import Layer, make_layer
 from mqttlite.protocol.session import Answer, Answerable
 
 _FLUSH_SIZE: Final = 64 * 1024
@@ -205,15 +205,14 @@ class Driver:
         self.pump()
 
     async def _open(self, action: Dial) -> Link:
-        endpoint, tls = action.endpoint, action.tls
-        context = None
-        if endpoint.tls:
-            context = await asyncio.to_thread(make_context, tls)
-        hostname = tls.server_hostname or endpoint.host
+        endpoint = action.endpoint
+        layer: Layer | None = None
+        if endpoint.tls or endpoint.is_websocket:
+            layer = await asyncio.to_thread(make_layer, action)
         links: list[Link] = []
 
         def make_link() -> Link:
-            links.append(Link(self, context, hostname))
+            links.append(Link(self, layer))
             return links[-1]
 
         try:

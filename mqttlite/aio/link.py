@@ -1,4 +1,4 @@
-"""One network connection of asyncio: bytes to the driver and from it, TLS in between."""
+"""One network connection of asyncio: bytes to the driver and from it, layers in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import ssl
 from contextlib import suppress
 from typing import Final, Protocol
 
-from mqttlite.layers.tls import TlsLayer
+from mqttlite.errors import MqttError
+from mqttlite.layers.stack import Layer
 from mqttlite.protocol.client_side import KERNEL_BACKLOG
 
 # asyncio reads 256 KiB at a time if it is let: allocating those costs more than reading them.
@@ -31,10 +32,10 @@ class LinkOwner(Protocol):
 class Link(asyncio.BufferedProtocol):
     """An asyncio protocol that receives into one buffer of its own."""
 
-    def __init__(self, owner: LinkOwner, context: ssl.SSLContext | None, hostname: str) -> None:
+    def __init__(self, owner: LinkOwner, layer: Layer | None) -> None:
         self._owner = owner
         self._transport: asyncio.Transport | None = None
-        self._tls = TlsLayer(context, hostname) if context is not None else None
+        self._layer = layer
         self._buffer = bytearray()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._error: Exception | None = None
@@ -46,7 +47,7 @@ class Link(asyncio.BufferedProtocol):
         self._is_reading = True
 
     async def opened(self) -> None:
-        """Wait until the connection can be used, the TLS handshake included."""
+        """Wait until the connection can be used, with the handshakes of its layers."""
         await self._opened
 
     # --- what asyncio calls
@@ -63,10 +64,10 @@ class Link(asyncio.BufferedProtocol):
         ):
             # TCP_NODELAY is asyncio's default.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
-        if self._tls is None:
+        if self._layer is None:
             self._opened.set_result(None)
         else:
-            self._write_tls(self._tls)
+            self._write_layer(self._layer)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's signature
         """Where asyncio is to read the next bytes to."""
@@ -77,8 +78,8 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes are in the buffer."""
         data = bytes(memoryview(self._buffer)[:nbytes])
-        if self._tls is not None:
-            data = self._decrypt(self._tls, data)
+        if self._layer is not None:
+            data = self._unpack(self._layer, data)
         if not self._attached:
             self._early += data
         elif data:
@@ -95,6 +96,8 @@ class Link(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Asyncio takes bytes again."""
         self.is_writable = True
+        if self._layer is not None:
+            self._write_layer(self._layer)
         self._owner.link_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -113,7 +116,7 @@ class Link(asyncio.BufferedProtocol):
 
     def describe(self) -> str:
         """What the layers have agreed on, for the log."""
-        return "" if self._tls is None else f", {self._tls.describe()}"
+        return "" if self._layer is None else f", {self._layer.describe()}"
 
     def read(self, *, wanted: bool) -> None:
         """Read from the network, or let it wait."""
@@ -137,11 +140,11 @@ class Link(asyncio.BufferedProtocol):
         """Send bytes."""
         if self._transport is None or self._finishing:
             return
-        if self._tls is None:
+        if self._layer is None:
             self._transport.write(data)
         else:
-            self._tls.send(data)
-            self._write_tls(self._tls)
+            self._layer.send(data)
+            self._write_layer(self._layer)
 
     def finish(self) -> None:
         """Close our direction once all is written; the server is to close the other one.
@@ -151,9 +154,9 @@ class Link(asyncio.BufferedProtocol):
         """
         if self._transport is None or self._finishing or self._transport.is_closing():
             return
-        if self._tls is not None and self._tls.is_open:
-            self._tls.close()
-            self._write_tls(self._tls)
+        if self._layer is not None and self._layer.is_open:
+            self._layer.close()
+            self._write_layer(self._layer)
         self._finishing = True
         with suppress(OSError):  # the server may have reset the connection already
             self._transport.write_eof()
@@ -163,27 +166,28 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _decrypt(self, tls: TlsLayer, data: bytes) -> bytes:
-        error: ssl.SSLError | None = None
+    def _unpack(self, layer: Layer, data: bytes) -> bytes:
+        error: Exception | None = None
         try:
-            data = tls.receive(data)
-            error = tls.error
-        except ssl.SSLError as failure:
+            data = layer.receive(data)
+            error = layer.error
+        except (ssl.SSLError, MqttError) as failure:
             data = b""
             error = failure
-        self._write_tls(tls)  # may be the alert that tells the server why
-        if error is not None:
+        if self.is_writable or error is not None:  # what tells the server why is always written
+            self._write_layer(layer)
+        if error is not None or layer.has_ended:
             self._fail(error)
-        elif tls.is_open and not self._opened.done():
+        elif layer.is_open and not self._opened.done():
             self._opened.set_result(None)
         return data
 
-    def _write_tls(self, tls: TlsLayer) -> None:
-        data = tls.data_to_send()
+    def _write_layer(self, layer: Layer) -> None:
+        data = layer.data_to_send()
         if data and self._transport is not None and not self._finishing:
             self._transport.write(data)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception | None) -> None:
         self._error = error
         if self._transport is not None:
             self._transport.close()  # not abort(): the alert is to arrive

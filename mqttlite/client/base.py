@@ -41,7 +41,7 @@ class ClientBase:
     """The arguments of a client, which both clients take.
 
     In place of ``url``, ``username``, ``password``, ``tls`` and ``headers`` a function may be
-    given that returns it. It is asked anew for every attempt to connect, so that tokens may expire. A plain
+    given that returns it. It is asked anew for every attempt to connect: tokens may expire. A plain
     function is called in a thread of its own; for ``AsyncClient`` it may be a coroutine function.
 
     Args:

@@ -231,6 +231,10 @@ class ClientCore(Connecting):
                 connection.disconnect(ReasonCode.QUOTA_EXCEEDED)
         elif received := connection.take_received():
             self._receive_packets(received, connection, now)
+        if connection.remarks:
+            for text in connection.remarks:
+                self.notices.append(("mqttlite.protocol", WARNING, text))
+            connection.remarks.clear()
         if connection.refused_payloads:
             self.drops.count(DropReason.INVALID_PAYLOAD, connection.refused_payloads)
             connection.refused_payloads = 0

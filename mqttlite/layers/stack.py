@@ -25,7 +25,11 @@ class Layer(Protocol):
 
     @property
     def error(self) -> Exception | None:
-        """Why nothing more will come."""
+        """What the other side did wrong, so that nothing more will come."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other side has said that nothing more will come."""
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the network; return what they contain."""
@@ -57,8 +61,13 @@ class Stack:
 
     @property
     def error(self) -> Exception | None:
-        """Why nothing more will come."""
+        """What the other side did wrong."""
         return self._upper.error or self._lower.error
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other side has ended one of them."""
+        return self._upper.has_ended or self._lower.has_ended
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the network; return what they contain."""

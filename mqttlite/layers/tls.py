@@ -39,6 +39,8 @@ class TlsLayer:
         )
         self.is_open = False
         self.error: ssl.SSLError | None = None
+        self.has_ended = False
+        """Whether the other side has said that nothing more will come."""
         self._handshake()
 
     def _handshake(self) -> None:
@@ -59,8 +61,10 @@ class TlsLayer:
         try:
             while part := self._object.read(_READ_SIZE):
                 parts.append(part)
-        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):  # no more now, or never
+        except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:
+            self.has_ended = True
         except ssl.SSLError as error:
             self.error = error
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from mqttlite.enums import ClosedBy
-from mqttlite.errors import ConnectFailed, NotSupported, ProtocolError, UsageError
+from mqttlite.errors import (
+    ConnectFailed,
+    NotSupported,
+    ProtocolError,
+    UsageError,
+    WebSocketRefused,
+)
 from mqttlite.limits import MAXIMUM_PACKET_SIZE
+from mqttlite.options import check_headers
 
 if TYPE_CHECKING:  # the package need not be installed
     from websockets.frames import Frame
@@ -47,9 +54,6 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 # Without the query: that of the URL may come back in it, and may hold a signature.
 _LOCATION: Final = re.compile(rb"^location:[ \t]*([^?#\s]{1,200})", re.IGNORECASE | re.MULTILINE)
 
-_HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
-
 # A path comes percent-encoded; what cannot stand in a request line is encoded here.
 _PATH_CHARACTERS: Final = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
 
@@ -62,14 +66,6 @@ _ADVICE: Final = {
     5: "the server, or a proxy in front of it, cannot serve at the moment",
 }
 _OTHER_ADVICE: Final = "check port and path of the URL; a WebSocket server answers with 101"
-
-
-class WebSocketRefused(ConnectFailed):
-    """The server answered the WebSocket handshake with an HTTP ``status`` other than 101."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message, by=ClosedBy.SERVER)
-        self.status = status
 
 
 class WebSocketLayer:
@@ -168,6 +164,15 @@ class WebSocketLayer:
             self.is_open = False
             self._protocol.send_close(_NORMAL_CLOSURE)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has said that nothing more will come."""
+        return self.close_reason is not None
+
+    def describe(self) -> str:
+        """What was agreed on, for the log."""
+        return f"WebSocket with {self._protocol.subprotocol}"
+
     def data_to_send(self) -> bytes:
         """Return what is to be written to the network."""
         self._collect()
@@ -262,13 +267,9 @@ class WebSocketLayer:
 
 def _add_headers(request: Request, headers: Sequence[tuple[str, str]]) -> None:
     own = set(request.headers)
-    for name, value in headers:
-        if not _HEADER_NAME.fullmatch(name):
-            raise UsageError("the name of a header has characters that HTTP does not allow")
+    for name, value in check_headers(headers):
         if name.lower() in own or name.lower().startswith("sec-websocket-"):
             raise UsageError(f"the header {name} is set by the WebSocket handshake itself")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise UsageError(f"the header {name} has characters that HTTP does not allow")
         request.headers[name] = value
 
 

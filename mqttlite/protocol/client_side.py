@@ -7,13 +7,14 @@ from typing import Final
 
 from mqttlite.enums import ClosedBy, ReasonCode
 from mqttlite.errors import ConnectRefused, KeepAliveTimeout, NotSupported, ProtocolError
-from mqttlite.limits import MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
+from mqttlite.limits import MAXIMUM_PACKET_ID, MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
 from mqttlite.message import Properties
 from mqttlite.packets import (
     Auth,
     Connack,
     Connect,
     Disconnect,
+    Message,
     Packet,
     Pingreq,
     Pingresp,
@@ -43,6 +44,9 @@ PING_TIMEOUT: Final = 10.0
 KERNEL_BACKLOG: Final = 128 * 1024
 """Bytes that a shell lets the system hold unsent, where the system can be told so. On a slow
 network megabytes could stand there, behind which the answer to a PINGREQ would come too late."""
+
+_MOST_EXCESS: Final = 64 * 1024 * 1024
+"""Bytes of payload that a server may send in one connection beyond the Receive Maximum."""
 
 # The PINGREQ has to arrive before the keep alive ends, not to leave just then.
 _PING_MARGIN: Final = 0.9
@@ -95,6 +99,8 @@ class ClientConnection(Connection):
         self._method = properties.get("authentication_method")
         self._allows_problem_information = bool(properties.get("request_problem_information", 1))
         self._awaits_auth = self._method is not None  # AUTH may come from the server now
+        self._excess_size = 0  # bytes of payload that came beyond the Receive Maximum
+        self._has_remarked = False
         self.ping_round_trip: float | None = None
         """Seconds that the last PINGREQ took to be answered."""
         self.redelivers = (
@@ -180,6 +186,27 @@ class ClientConnection(Connection):
             raise NotSupported(f"{topic_filter!r}: the server has no wildcard subscriptions")
         if is_shared(topic_filter) and not properties.get("shared_subscription_available", 1):
             raise NotSupported(f"{topic_filter!r}: the server has no shared subscriptions")
+
+    def _receive_excess(self, message: Message) -> None:
+        """Bear what Mosquitto 2.0 does.
+
+        With every acknowledgement, and when a session is resumed, it begins to count anew. To
+        disconnect for that would not end: it does the same in the next connection. So this is
+        for a server that sends too much before it has an acknowledgement, or far too much.
+        """
+        self._excess_size += len(message.payload)
+        if (
+            not (self._has_acknowledged or message.dup)
+            or self._incoming_in_flight >= MAXIMUM_PACKET_ID
+            or self._excess_size > _MOST_EXCESS
+        ):
+            super()._receive_excess(message)
+        if not self._has_remarked:
+            self._has_remarked = True
+            self.remarks.append(
+                f"the server sends more unacknowledged messages than the {self.receive_maximum} "
+                f"of the Receive Maximum"
+            )
 
     # --- requests
 

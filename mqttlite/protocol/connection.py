@@ -166,6 +166,9 @@ class Connection:
         """Whether the peer keeps unacknowledged messages for the next connection."""
         self._abandoned = 0
         self._incoming_in_flight = 0  # counts against receive_maximum
+        self._has_acknowledged = False
+        self.remarks: list[str] = []
+        """What the owner may want to log."""
         self._aliases: dict[int, str] = {}
         self._own_aliases: OutgoingAliases | None = None
         self._allows_problem_information = True
@@ -292,9 +295,9 @@ class Connection:
                 and known.connection is not self
             )
         ):
-            self._receive_again(known)
+            self._receive_again(known, message)
             return
-        self._count_incoming()
+        self._count_incoming(message)
         receipt = Receipt(self, message.packet_id, message.qos)
         if message.qos == 2:
             self.session.incoming[message.packet_id] = receipt
@@ -306,10 +309,10 @@ class Connection:
         message._receipt = receipt  # noqa: SLF001 - the receipt is this floor's part of it
         self.received.append(message)
 
-    def _receive_again(self, receipt: Receipt) -> None:
+    def _receive_again(self, receipt: Receipt, message: Message) -> None:
         """A QoS 2 message that was delivered before: answered once more [MQTT-4.3.3-10]."""
         if receipt.connection is not self:
-            self._count_incoming()
+            self._count_incoming(message)
             receipt.connection = self
         elif receipt.state is not ReceiptState.ANSWERED:
             return  # its PUBREC will be sent in its turn
@@ -318,14 +321,18 @@ class Connection:
         self._unacknowledged.append(receipt)
         self._send_acknowledgements()
 
-    def _count_incoming(self) -> None:
-        if self._incoming_in_flight >= self.receive_maximum:  # [MQTT-3.3.4-9]
-            raise ProtocolError(
-                f"more than {self.receive_maximum} messages came before the first of them was "
-                f"acknowledged",
-                ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
-            )
+    def _count_incoming(self, message: Message) -> None:
+        if self._incoming_in_flight >= self.receive_maximum:
+            self._receive_excess(message)
         self._incoming_in_flight += 1
+
+    def _receive_excess(self, message: Message) -> None:
+        """A message that is more than this side has allowed [MQTT-3.3.4-9]."""
+        raise ProtocolError(
+            f"more than {self.receive_maximum} messages came before the first of them was "
+            f"acknowledged",
+            ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+        )
 
     def _resolve_alias(self, message: Message, alias: int) -> None:
         if alias > self.topic_alias_maximum:  # [MQTT-3.3.2-11] [MQTT-3.1.2-26] [MQTT-3.1.2-27]
@@ -384,6 +391,7 @@ class Connection:
             if receipt.state is ReceiptState.ABANDONED:
                 continue
             receipt.state = ReceiptState.ANSWERED
+            self._has_acknowledged = True
             if receipt.qos == 1:
                 self._incoming_in_flight -= 1
             if receipt.answer is not None or self.tracer is not None:

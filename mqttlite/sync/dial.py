@@ -1,4 +1,4 @@
-"""Opens a network connection: name lookup, all addresses in a race, the TLS handshake."""
+"""Opens a network connection: name lookup, all addresses in a race, the layers' handshakes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from os import strerror
 from time import monotonic
 from typing import Any, cast
 
-from mqttlite.endpoint import Endpoint
+from mqttlite.client import Dial
+from mqttlite.errors import MqttError
 from mqttlite.layers.addresses import HAPPY_EYEBALLS_DELAY, Address, in_turn
-from mqttlite.layers.tls import TlsLayer, make_context
-from mqttlite.options import TLS
+from mqttlite.layers.stack import Layer, make_layer
 from mqttlite.protocol.client_side import KERNEL_BACKLOG
 
 _log = logging.getLogger("mqttlite.layers")
@@ -24,15 +24,14 @@ class DialCancelled(Exception):
     """The connection is not wanted any more."""
 
 
-def dial(
-    endpoint: Endpoint, tls: TLS, cancel: socket.socket
-) -> tuple[socket.socket, TlsLayer | None]:
+def dial(action: Dial, cancel: socket.socket) -> tuple[socket.socket, Layer | None]:
     """Open a connection; it is given up as soon as ``cancel`` is readable.
 
-    Only the name lookup cannot be interrupted. Raises OSError (of which ssl.SSLError is one), or
-    DialCancelled.
+    Only the name lookup cannot be interrupted. Raises OSError (of which ssl.SSLError is one),
+    MqttError, or DialCancelled.
     """
-    context = make_context(tls) if endpoint.tls else None
+    endpoint = action.endpoint
+    layer = make_layer(action)
     if endpoint.scheme == "unix":
         addresses: list[Address] = [(socket.AF_UNIX, endpoint.path)]
     else:
@@ -44,10 +43,9 @@ def dial(
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
-        if context is None:
+        if layer is None:
             _log.debug("connected to %s", endpoint)
             return connection, None
-        layer = TlsLayer(context, tls.server_hostname or endpoint.host)
         _shake_hands(connection, layer, cancel)
         _log.debug("connected to %s, %s", endpoint, layer.describe())
     except BaseException:
@@ -106,7 +104,7 @@ def _start(family: int, address: Any) -> socket.socket:
     return attempt
 
 
-def _shake_hands(connection: socket.socket, layer: TlsLayer, cancel: socket.socket) -> None:
+def _shake_hands(connection: socket.socket, layer: Layer, cancel: socket.socket) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(cancel, selectors.EVENT_READ)
         selector.register(connection, selectors.EVENT_READ)
@@ -120,11 +118,16 @@ def _shake_hands(connection: socket.socket, layer: TlsLayer, cancel: socket.sock
                 if key.fileobj is cancel:
                     raise DialCancelled
                 data = connection.recv(65536)
-                if not data:
-                    raise ConnectionResetError("the server closed the connection")
                 try:
-                    layer.receive(data)
-                except OSError:
+                    if data:
+                        layer.receive(data)
+                    if not data or layer.has_ended:
+                        _raise_closed()
+                except (OSError, MqttError):
                     with suppress(OSError):  # the alert that tells the server why
                         connection.send(layer.data_to_send())
                     raise
+
+
+def _raise_closed() -> None:
+    raise ConnectionResetError("the server closed the connection")

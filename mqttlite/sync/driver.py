@@ -31,7 +31,7 @@ from mqttlite.client import (
     SubscriptionState,
 )
 from mqttlite.errors import UsageError
-from mqttlite.layers.tls import TlsLayer
+from mqttlite.layers.stack import Layer
 from mqttlite.protocol.session import Answer, Answerable
 from mqttlite.sync.asking import Asking
 from mqttlite.sync.dial import DialCancelled, dial
@@ -91,7 +91,7 @@ class Driver:
         self._asleep = False
         self._buffer = memoryview(bytearray(_READ_SIZE))
         self._socket: socket.socket | None = None
-        self._tls: TlsLayer | None = None
+        self._layer: Layer | None = None
         self._unsent: bytes | memoryview = b""
         self._write_error: OSError | None = None
         self._last_write = 0.0
@@ -206,10 +206,10 @@ class Driver:
             if not data:
                 self._last_write = monotonic()
                 data = core.data_to_send(self._last_write)
-                if self._tls is not None:
+                if self._layer is not None:
                     if data:
-                        self._tls.send(data)
-                    data = self._tls.data_to_send()
+                        self._layer.send(data)
+                    data = self._layer.data_to_send()
                 if not data:
                     break
             try:
@@ -232,11 +232,11 @@ class Driver:
         that can take the last packets away from the server.
         """
         self._hanging_up = False
-        if self._tls is not None:
-            self._tls.close()
+        if self._layer is not None:
+            self._layer.close()
             self._unsent = b""
             with suppress(OSError):
-                connection.send(self._tls.data_to_send())
+                connection.send(self._layer.data_to_send())
         with suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
 
@@ -342,11 +342,12 @@ class Driver:
         core = self.core
         now = monotonic()
         for chunk in chunks:
-            data = chunk if self._tls is None else self._tls.receive(chunk)
+            data = chunk if self._layer is None else self._layer.receive(chunk)
             if data:
                 core.receive(data, now)
-        if self._tls is not None and self._tls.error is not None:
-            closed = self._tls.error
+        if self._layer is not None and (self._layer.error is not None or self._layer.has_ended):
+            self._write()  # what tells the server why
+            closed = self._layer.error or _EOF
         closed = closed or self._write_error
         if closed is not None and self._socket is not None:
             self._close_socket()
@@ -427,7 +428,7 @@ class Driver:
         self._dialing = None
         if dialing.connection is not None:
             self._socket = dialing.connection
-            self._tls = dialing.tls
+            self._layer = dialing.layer
             self.core.traces_packets = _packets_log.isEnabledFor(logging.DEBUG)
             self.core.transport_opened(now)
         elif dialing.error is not None:
@@ -435,7 +436,7 @@ class Driver:
 
     def _close_socket(self) -> None:
         connection, self._socket = self._socket, None
-        self._tls = None
+        self._layer = None
         self._unsent = b""
         self._write_error = None
         self._hanging_up = False
@@ -471,7 +472,7 @@ class _Dialing:
     def __init__(self, driver: Driver, action: Dial) -> None:
         self.done = False
         self.connection: socket.socket | None = None
-        self.tls: TlsLayer | None = None
+        self.layer: Layer | None = None
         self.error: Exception | None = None
         self._driver = driver
         self._action = action
@@ -505,10 +506,9 @@ class _Dialing:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        connection = tls = error = None
+        connection = layer = error = None
         try:
-            action = self._action
-            connection, tls = dial(action.endpoint, action.tls, self._cancel_seen)
+            connection, layer = dial(self._action, self._cancel_seen)
         except DialCancelled:
             pass
         except Exception as failure:
@@ -520,7 +520,7 @@ class _Dialing:
                 if connection is not None:
                     connection.close()
                 return
-            self.connection, self.tls, self.error = connection, tls, error
+            self.connection, self.layer, self.error = connection, layer, error
             self.done = True
             self._driver.wake()
 

@@ -9,8 +9,8 @@ import re
 import pytest
 
 from mqttlite.enums import ClosedBy
-from mqttlite.errors import ConnectFailed, ProtocolError, UsageError
-from mqttlite.layers.websocket import WebSocketLayer, WebSocketRefused
+from mqttlite.errors import ConnectFailed, ProtocolError, UsageError, WebSocketRefused
+from mqttlite.layers.websocket import WebSocketLayer
 from tests.unit.layers.handwritten import (
     BINARY,
     NORMAL,
