@@ -99,13 +99,13 @@ def set_up_aedes() -> None:
 def set_up_amqtt() -> None:
     """Install amqtt, a broker of Python, into a virtual environment that is its alone."""
     directory = BROKERS / "amqtt"
-    pip = [directory / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    pip = directory / "bin" / "pip"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     install_broker(
         "amqtt",
         f"{AMQTT} for Python {python}",
         [sys.executable, "-m", "venv", directory],
-        [*pip, "--disable-pip-version-check", AMQTT],
+        [pip, "install", "--quiet", "--disable-pip-version-check", AMQTT],
     )
 
 
