@@ -1,7 +1,8 @@
 """Set up and run everything that is checked: ``python3 tests/run.py``.
 
 Makes a virtual environment in .venv-tests, installs the package and its test tools there, and
-Mosquitto with apt where it is missing and that is allowed. Then formatting, lint, types, and the
+Mosquitto with apt where it is missing and that is allowed; two more brokers in .brokers, aedes with
+npm and amqtt with pip, where that works. Then formatting, lint, types, and the
 test suite with branch coverage. Arguments are passed on to pytest, with which only pytest runs.
 
 It needs nothing but Python 3.11 or later, on Debian with the package python3-venv.
@@ -16,6 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-tests"
 PYTHON = VENV / "bin" / "python"
+BROKERS = ROOT / ".brokers"
+AEDES = "aedes@2.0.0-beta.1"
+"""The first version that speaks MQTT 5.0."""
+AMQTT = "amqtt==0.12.1"
 
 COVERED = [
     "mqttlite/*.py",
@@ -64,10 +69,52 @@ def set_up_mosquitto() -> None:
     )
 
 
+def install_broker(name: str, wanted: str, *commands: list[str | Path]) -> None:
+    """Install a broker into its directory if it is not there yet, or say what is skipped."""
+    directory = BROKERS / name
+    done = directory / "installed.txt"
+    if done.exists() and done.read_text() == wanted:
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for command in commands:
+        print("$", *command, flush=True)
+        if subprocess.run(command, cwd=directory, check=False).returncode:
+            print(f"{wanted} could not be installed: the tests against it are SKIPPED.", flush=True)
+            return
+    done.write_text(wanted)
+
+
+def set_up_aedes() -> None:
+    """Install aedes, a broker of Node.js, with npm."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        print("There is no Node.js with npm: the tests against aedes are SKIPPED.", flush=True)
+        return
+    # With --prefix npm does not look for a project in the directories above.
+    options = ["--prefix", ".", "--no-audit", "--no-fund", "--engine-strict"]
+    install_broker("aedes", AEDES, [npm, "install", *options, AEDES])
+
+
+def set_up_amqtt() -> None:
+    """Install amqtt, a broker of Python, into a virtual environment that is its alone."""
+    directory = BROKERS / "amqtt"
+    pip = directory / "bin" / "pip"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    install_broker(
+        "amqtt",
+        f"{AMQTT} for Python {python}",
+        [sys.executable, "-m", "venv", directory],
+        [pip, "install", "--quiet", "--disable-pip-version-check", AMQTT],
+    )
+
+
 def main() -> None:
     """Do all of it."""
     set_up_python()
     set_up_mosquitto()
+    set_up_aedes()
+    set_up_amqtt()
     if len(sys.argv) > 1:
         run(PYTHON, "-X", "dev", "-m", "pytest", *sys.argv[1:])
         return
