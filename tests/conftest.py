@@ -23,6 +23,7 @@ DEADLINE = 30.0
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deadline(seconds): how long the test may take")
+    config.addinivalue_line("markers", "rule(number): the rules of behaviour that it shows")
 
 
 @pytest.hookimpl(tryfirst=True)
