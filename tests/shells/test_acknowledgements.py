@@ -6,6 +6,7 @@ import pytest
 
 from mqttlite.enums import ClosedBy, Fate, ReasonCode
 from mqttlite.errors import ProtocolError, PublishError
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.mischief import AT_ONCE, after_accepting, assert_told, first_meets, only_5
 from tests.shells.peer import Call, Peer, accept, decent, serve
@@ -34,6 +35,7 @@ WRONG_ANSWERS = [
 ]
 
 
+@rule(21)
 @pytest.mark.parametrize(("qos", "packets", "words"), WRONG_ANSWERS)
 async def test_answers_that_fit_nothing(
     bench: Lab, qos: int, packets: list[str], words: str
@@ -113,6 +115,7 @@ async def test_answers_to_no_request(bench: Lab, asks: str, v5: str, v3: str | N
 # --- what a lost connection can explain is put up with
 
 
+@rule(15)
 @pytest.mark.parametrize(
     ("packets", "v5", "v3"),
     [
@@ -148,6 +151,7 @@ async def test_identifiers_that_only_the_server_remembers(
         assert len(peer.calls) == 1
 
 
+@rule(15)
 async def test_pubrec_and_pubrel_twice(bench: Lab) -> None:
     """The message is published once, and received once."""
     version = str(bench.version)
@@ -196,6 +200,7 @@ async def test_pubrec_and_pubrel_twice(bench: Lab) -> None:
 # --- refusals
 
 
+@rule(15, 21)
 @only_5
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_every_refusal_of_a_message(bench: Lab, qos: int) -> None:
@@ -227,6 +232,7 @@ async def test_every_refusal_of_a_message(bench: Lab, qos: int) -> None:
 # --- order and quota
 
 
+@rule(21)
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_answers_in_another_order(bench: Lab, qos: int) -> None:
     """Each answer settles its own message, and those that were not answered go on waiting."""
@@ -264,6 +270,7 @@ async def test_answers_in_another_order(bench: Lab, qos: int) -> None:
         assert len(peer.calls) == 1
 
 
+@rule(16)
 @only_5
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_a_receive_maximum_of_1(bench: Lab, qos: int) -> None:
@@ -297,6 +304,7 @@ async def test_a_receive_maximum_of_1(bench: Lab, qos: int) -> None:
     assert counts == [1]
 
 
+@rule(13)
 @only_5
 async def test_the_queue_stays_in_order_over_a_goodbye(bench: Lab) -> None:
     """A server that says goodbye in the middle: the rest arrives in the next connection."""

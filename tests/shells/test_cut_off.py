@@ -18,6 +18,7 @@ from mqttlite.errors import (
 from mqttlite.options import TLS, Reconnect
 from mqttlite.sync import Client
 from mqttlite.sync.driver import Driver
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.mischief import AT_ONCE, first_meets, only_5, works
 from tests.shells.peer import ACCEPTED, Call, Peer, Script, accept, decent
@@ -47,6 +48,7 @@ def until(version: str, *steps: tuple[int, bytes], end: str) -> Script:
 # --- before CONNACK
 
 
+@rule(1)
 @ends
 @pytest.mark.parametrize("sent", [None, 0, 1, 2])
 async def test_before_connack(bench: Lab, end: str, sent: int | None) -> None:
@@ -74,6 +76,7 @@ async def test_before_connack(bench: Lab, end: str, sent: int | None) -> None:
 ALERT = b"\x15\x03\x03\x00\x02\x02\x28"  # TLS: fatal, handshake failure
 
 
+@rule(25)
 @pytest.mark.parametrize(
     ("garbage", "words"),
     [
@@ -105,6 +108,7 @@ async def test_no_mqtt_server(bench: Lab, garbage: bytes, words: str) -> None:
         await client.close()
 
 
+@rule(1)
 @only_5
 @pytest.mark.parametrize(
     "answer",
@@ -126,6 +130,7 @@ async def test_no_tls_server(bench: Lab, answer: bytes) -> None:
         assert client.is_idle
 
 
+@rule(25)
 @pytest.mark.parametrize(
     ("version", "connack", "words"),
     [
@@ -165,6 +170,7 @@ async def test_a_connack_that_is_wrong(bench: Lab, connack: str, words: str) -> 
 # --- on an open connection
 
 
+@rule(9)
 @ends
 async def test_while_nothing_happens(bench: Lab, end: str) -> None:
     async with first_meets(bench, until(str(bench.version), end=end)) as scene:
@@ -174,6 +180,7 @@ async def test_while_nothing_happens(bench: Lab, end: str) -> None:
         assert "lost" in str(error)
 
 
+@rule(13)
 @ends
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_before_an_acknowledgement(bench: Lab, end: str, qos: int) -> None:
@@ -184,6 +191,7 @@ async def test_before_an_acknowledgement(bench: Lab, end: str, qos: int) -> None
         assert type(await scene.lost()) is ConnectionLost
 
 
+@rule(13, 21)
 @ends
 async def test_between_pubrec_and_pubcomp(bench: Lab, end: str) -> None:
     """A new session has forgotten the message: nobody knows whether it was delivered."""
@@ -195,6 +203,7 @@ async def test_between_pubrec_and_pubcomp(bench: Lab, end: str) -> None:
     assert b"only once" not in scene.peer.calls[1].received
 
 
+@rule(13, 15)
 @ends
 async def test_between_pubrec_and_pubcomp_in_a_session(bench: Lab, end: str) -> None:
     """The session goes on: PUBREL is the first packet, and the message is not sent again."""
@@ -212,6 +221,7 @@ async def test_between_pubrec_and_pubcomp_in_a_session(bench: Lab, end: str) -> 
         assert b"only once" not in peer.calls[1].received
 
 
+@rule(13)
 @ends
 async def test_before_suback_and_unsuback(bench: Lab, end: str) -> None:
     version = str(bench.version)
@@ -247,6 +257,7 @@ async def test_in_the_middle_of_a_message(bench: Lab, end: str, sent: int) -> No
         assert not messages.buffered or end == "reset"
 
 
+@rule(15)
 @ends
 async def test_before_pubrel(bench: Lab, end: str) -> None:
     """A message of QoS 2 that was received is not received again in the same session."""
@@ -275,6 +286,7 @@ async def test_before_pubrel(bench: Lab, end: str) -> None:
         await client.close(drain=False)
 
 
+@rule(2)
 @ends
 async def test_while_it_closes(bench: Lab, end: str) -> None:
     """After the client's DISCONNECT the server may go as it likes."""
@@ -294,6 +306,7 @@ async def test_while_it_closes(bench: Lab, end: str) -> None:
 # --- while it reconnects
 
 
+@rule(9)
 async def test_every_failure_of_an_attempt_is_followed_by_another(bench: Lab) -> None:
     version = str(bench.version)
     busy = b"\x20\x03\x00\x89\x00" if version == "5.0" else b"\x20\x02\x00\x03"
@@ -328,6 +341,7 @@ async def test_every_failure_of_an_attempt_is_followed_by_another(bench: Lab) ->
     assert all(issubclass(kind, ProtocolError) for kind in kinds[6:])
 
 
+@rule(9)
 async def test_a_final_refusal_while_it_reconnects(bench: Lab) -> None:
     """The client gives up, and everything that waits ends with the reason."""
     version = str(bench.version)

@@ -9,6 +9,7 @@ import pytest
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionLost, MalformedPacket, ProtocolError
 from mqttlite.options import Reconnect
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.mischief import after_accepting, assert_told, first_meets, only_5
 from tests.shells.peer import Call, Script, accept
@@ -72,6 +73,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@rule(25)
 @pytest.mark.parametrize("pieces", ["at once", "byte by byte"])
 async def test_packets_that_are_wrong(bench: Lab, pieces: str) -> None:
     """What came before is delivered, the server is told, and the next connection is good."""
@@ -114,6 +116,7 @@ async def test_packets_that_are_wrong(bench: Lab, pieces: str) -> None:
 # --- aliases
 
 
+@rule(22)
 @only_5
 @pytest.mark.parametrize(
     ("data", "code", "words"),
@@ -141,6 +144,7 @@ async def test_topic_aliases_that_are_wrong(bench: Lab, data: str, code: int, wo
     assert_told(scene.peer.calls[0], "5.0", code)
 
 
+@rule(22)
 @only_5
 async def test_an_alias_does_not_outlive_its_connection(bench: Lab) -> None:
     def define(call: Call) -> None:
@@ -160,6 +164,7 @@ async def test_an_alias_does_not_outlive_its_connection(bench: Lab) -> None:
     assert_told(scene.peer.calls[1], "5.0", 0x82)
 
 
+@rule(22)
 @only_5
 async def test_no_alias_without_being_asked_for(bench: Lab) -> None:
     bad = after_accepting("5.0", lambda call: call.send(bytes.fromhex("3007 0001 61 03 230001")))
@@ -172,6 +177,7 @@ async def test_no_alias_without_being_asked_for(bench: Lab) -> None:
 # --- too large, too many
 
 
+@rule(25)
 @pytest.mark.parametrize("body", [0, 4_000_000])
 async def test_a_packet_that_is_too_large(bench: Lab, body: int) -> None:
     """It is refused by its header: without a body, and without keeping one that comes."""
@@ -195,6 +201,7 @@ async def test_a_packet_that_is_too_large(bench: Lab, body: int) -> None:
     assert_told(scene.peer.calls[0], version, 0x95)
 
 
+@rule(25)
 async def test_a_packet_of_just_the_right_size(bench: Lab) -> None:
     version = str(bench.version)
     # Of 1000 bytes: 3 for the header, 3 for the topic, in MQTT 5 one for the properties.
@@ -209,6 +216,7 @@ async def test_a_packet_of_just_the_right_size(bench: Lab) -> None:
     assert_told(scene.peer.calls[0], version, 0x95)
 
 
+@rule(16)
 @only_5
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_more_than_the_receive_maximum(bench: Lab, qos: int) -> None:

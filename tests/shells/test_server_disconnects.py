@@ -5,6 +5,7 @@ import pytest
 from mqttlite.enums import ClosedBy, Fate, ReasonCode
 from mqttlite.errors import ConnectionClosed, PublishError
 from mqttlite.options import FINAL_REASON_CODES, Reconnect
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.mischief import AT_ONCE, first_meets, only_5, works
 from tests.shells.peer import Call, Peer, Script, accept, decent
@@ -39,6 +40,7 @@ def test_both_kinds_of_reasons_are_there() -> None:
     assert {0x00, 0x8B, 0x89} <= set(TRANSIENT)
 
 
+@rule(9, 10)
 @only_5
 async def test_reasons_after_which_it_connects_again(bench: Lab) -> None:
     """Nothing is answered to the goodbye, and what was not acknowledged is sent again."""
@@ -59,6 +61,7 @@ async def test_reasons_after_which_it_connects_again(bench: Lab) -> None:
         assert not any(packet[0] == 0xE0 for packet in call.packets)
 
 
+@rule(9, 10)
 @only_5
 @pytest.mark.parametrize("code", FINAL, ids=lambda code: f"{code:02x}")
 async def test_reasons_after_which_it_gives_up(bench: Lab, code: int) -> None:
@@ -86,6 +89,7 @@ async def test_reasons_after_which_it_gives_up(bench: Lab, code: int) -> None:
         await client.close()
 
 
+@rule(10)
 @only_5
 async def test_the_program_says_which_reasons_are_final(bench: Lab) -> None:
     """A session that was taken over is taken back; a server that is busy is left alone."""
@@ -105,6 +109,7 @@ async def test_the_program_says_which_reasons_are_final(bench: Lab) -> None:
         await client.close()
 
 
+@rule(9)
 @only_5
 async def test_a_session_taken_over_while_much_is_under_way(bench: Lab) -> None:
     """All that waits is told: subscribing, unsubscribing, publishing, taking."""

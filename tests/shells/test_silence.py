@@ -9,6 +9,7 @@ from mqttlite.enums import ClosedBy, Fate
 from mqttlite.errors import KeepAliveTimeout
 from mqttlite.options import TLS
 from mqttlite.protocol import ClientConnection
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.mischief import AT_ONCE, first_meets, only_5, works
 from tests.shells.peer import ACCEPTED, Call, Peer, accept, decent, serve
@@ -18,6 +19,7 @@ IN_VAIN = 0.05
 """Seconds to wait for what does not come."""
 
 
+@rule(1)
 @pytest.mark.parametrize("sent", [0, 1, 2], ids=["nothing", "its type", "half of it"])
 async def test_no_connack_or_a_part_of_it(bench: Lab, sent: int) -> None:
     version = str(bench.version)
@@ -38,6 +40,7 @@ async def test_no_connack_or_a_part_of_it(bench: Lab, sent: int) -> None:
         await client.close()
 
 
+@rule(1)
 @only_5
 @pytest.mark.parametrize("stage", ["no ServerHello", "half of it"])
 async def test_a_tls_handshake_that_stalls(
@@ -75,6 +78,7 @@ async def test_a_tls_handshake_that_stalls(
         assert b"MQTT" not in call.received
 
 
+@rule(3)
 async def test_no_answer_to_subscribe(bench: Lab) -> None:
     """The subscription is withdrawn, and its late answer does no harm."""
     version = str(bench.version)
@@ -97,6 +101,7 @@ async def test_no_answer_to_subscribe(bench: Lab) -> None:
         assert len(peer.calls) == 1
 
 
+@rule(3)
 async def test_no_answer_to_unsubscribe(bench: Lab) -> None:
     version = str(bench.version)
     late = threading.Event()
@@ -119,6 +124,7 @@ async def test_no_answer_to_unsubscribe(bench: Lab) -> None:
         assert len(peer.calls) == 1
 
 
+@rule(3, 13)
 @pytest.mark.parametrize(
     ("qos", "before", "missing"),
     [(1, "", "40020001"), (2, "", "50020001"), (2, "50020001", "70020001")],
@@ -151,6 +157,7 @@ async def test_no_acknowledgement(bench: Lab, qos: int, before: str, missing: st
         assert peer.received.count(b"once") == 1
 
 
+@rule(3)
 async def test_no_acknowledgement_and_nobody_waits_any_more(bench: Lab) -> None:
     """What timed out in `publish()` was accepted all the same: it arrives in the end."""
     version = str(bench.version)
@@ -169,6 +176,7 @@ async def test_no_acknowledgement_and_nobody_waits_any_more(bench: Lab) -> None:
     assert b"in the end" in scene.peer.calls[1].received
 
 
+@rule(3)
 @only_5
 async def test_no_answer_to_a_request(bench: Lab) -> None:
     with Peer(decent("5.0")) as peer:
@@ -186,6 +194,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(defaults, "ping_timeout", 0.5)
 
 
+@rule(23)
 @pytest.mark.usefixtures("impatient")
 async def test_no_answer_to_a_ping(bench: Lab) -> None:
     """The connection is given up; what was not acknowledged arrives in the next one."""
@@ -208,6 +217,7 @@ async def test_no_answer_to_a_ping(bench: Lab) -> None:
         assert (await delivery.wait(TIMEOUT)).fate is Fate.ACKNOWLEDGED
 
 
+@rule(2, 21)
 @only_5
 async def test_no_answer_to_anything_and_then_closing(bench: Lab) -> None:
     """Everything that waits ends with `close()`, which itself ends in time."""

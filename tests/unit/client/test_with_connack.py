@@ -4,6 +4,7 @@ import pytest
 
 from mqttlite.client.subscriptions import SubscriptionState
 from mqttlite.packets import SubscriptionOptions
+from tests.behaviour import rule
 from tests.unit.client.hand import Hand
 
 CONNACK = "2003000000"
@@ -26,6 +27,7 @@ def together(*packets: str) -> tuple[Hand, SubscriptionState]:
     return hand, unmatched
 
 
+@rule(15)
 @pytest.mark.xfail(strict=True, reason=BUG)
 def test_a_message_of_qos_2_is_remembered() -> None:
     hand, unmatched = together(CONNACK, MESSAGE)
@@ -39,6 +41,7 @@ def test_a_message_of_qos_2_is_remembered() -> None:
     assert hand.sent().hex() == "50020007" + "70020007"
 
 
+@rule(16)
 @pytest.mark.xfail(strict=True, reason=BUG)
 def test_a_message_of_qos_2_gives_its_place_back() -> None:
     """Or a Receive Maximum of 1 would be used up for as long as the connection lasts."""

@@ -15,6 +15,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.protocol import ConnectionState, Outgoing, Session
+from tests.behaviour import rule
 from tests.unit.protocol.sides import V5, V31, V311, Client, connack
 
 REFUSALS = (0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99)
@@ -120,6 +121,7 @@ class TestQos2:
         assert not client.session.outgoing
         assert client.sent() == ""
 
+    @rule(15)
     @pytest.mark.parametrize("code", REFUSALS, ids=hex)
     def test_pubrec_with_a_failure_ends_the_flow(self, code: int) -> None:
         # Rule 15: never answered with PUBREL.
@@ -292,6 +294,7 @@ class TestIdentifiers:
 
 
 class TestLimitsOfTheServer:
+    @rule(24)
     def test_maximum_qos(self) -> None:
         # [MQTT-3.2.2-11]
         client = Client(connack("24 01"))
@@ -308,6 +311,7 @@ class TestLimitsOfTheServer:
             client.publish(qos=1)
         client.publish()
 
+    @rule(24)
     def test_retain_available(self) -> None:
         # [MQTT-3.2.2-14]
         client = Client(connack("25 00"))
@@ -316,6 +320,7 @@ class TestLimitsOfTheServer:
         assert client.sent() == ""
         assert Client(connack("25 01")).connection.peer_retain_available
 
+    @rule(24)
     @pytest.mark.parametrize(("qos", "size"), [(0, 14), (1, 12), (2, 12)])
     def test_maximum_packet_size(self, qos: int, size: int) -> None:
         # [MQTT-3.2.2-15]: 20 bytes, of which the payload may have so many.
@@ -377,6 +382,7 @@ class TestReceiveMaximum:
 
 
 class TestResuming:
+    @rule(13)
     @pytest.mark.parametrize("qos", [1, 2])
     def test_with_dup_and_the_old_identifier(self, qos: int) -> None:
         # [MQTT-3.3.1-1] [MQTT-4.4.0-1]
@@ -394,6 +400,7 @@ class TestResuming:
         client.connection.publish(Outgoing("t", b"", 1, True))
         assert resumed(client.session).sent() == "3b 06 00 01 74 00 01 00"
 
+    @rule(13)
     def test_pubrel_instead_of_publish(self) -> None:
         # [MQTT-4.3.3-6]
         client = Client()
@@ -404,6 +411,7 @@ class TestResuming:
         again.give("70 02 00 01")
         assert again.connection.completed == [outgoing]
 
+    @rule(13)
     def test_in_the_original_order(self) -> None:
         # [MQTT-4.6.0-1]
         client = Client()
@@ -431,6 +439,7 @@ class TestResuming:
         again.give("40 02 00 03")
         assert again.connection.send_quota == 1
 
+    @rule(13)
     def test_nothing_new_before_all_is_sent_again(self) -> None:
         client = Client()
         for _ in range(3):
