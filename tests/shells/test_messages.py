@@ -333,6 +333,7 @@ async def test_unmatched_messages_are_counted_or_taken(lab: Lab) -> None:
         pass
 
 
+@rule(14)
 async def test_declared_before_connecting(lab: Lab) -> None:
     handled = lab.queue()
     client = lab.client()

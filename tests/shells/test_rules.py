@@ -158,7 +158,7 @@ async def test_identifiers_that_mqtt_3_does_not_take(bench: Lab, options: dict[s
 # --- what waits to be sent
 
 
-@rule(16, 20)
+@rule(3, 16, 20)
 async def test_who_waits_for_room_gets_it_in_turn(bench: Lab) -> None:
     """The outbox is full: who may wait is let in, who may not is refused."""
     version = str(bench.version)
