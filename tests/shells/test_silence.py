@@ -66,7 +66,7 @@ async def test_a_tls_handshake_that_stalls(
     tls = TLS(ca_file=certificates.ca_file)
     with Peer(script) as silent, Peer(decent("5.0")) as peer:
         urls = [silent.url.replace("mqtt:", "mqtts:"), peer.url]
-        client = bench.client(urls[0], tls=tls, connect_timeout=1.0)
+        client = bench.client(urls[0], tls=tls, connect_timeout=0.3)
         with pytest.raises(TimeoutError, match="in time"):
             await client.connect()
         assert client.is_idle
