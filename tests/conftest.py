@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "conforms(version, *identifiers): statements that the test shows"
     )
+    config.addinivalue_line("markers", "rule(number): the rules of behaviour that it shows")
 
 
 @pytest.hookimpl(tryfirst=True)

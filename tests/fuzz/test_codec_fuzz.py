@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mqttlite.enums import ProtocolVersion
 from mqttlite.errors import MalformedPacket, ProtocolError, UsageError
 from mqttlite.packets import Connect, Packet, PacketReader, decode, encode
+from tests.behaviour import rule
 from tests.unit.packets.test_golden import ALL, DECODED_ONLY, GOLDEN
 from tests.unit.packets.test_malformed import FAULTS
 
@@ -132,6 +133,7 @@ def test_every_byte_of_every_packet(version: ProtocolVersion) -> None:
                 _read(version, data[:position] + bytes((value,)) + data[position + 1 :], len(data))
 
 
+@rule(25)
 @settings(deadline=None, max_examples=500, database=None)
 @given(st.sampled_from([None, *ALL]), st.binary(max_size=64))
 def test_random_bytes(version: ProtocolVersion | None, data: bytes) -> None:
@@ -166,6 +168,7 @@ def test_all_first_bytes_with_all_short_bodies() -> None:
                 _agree(version, bytes((first, len(body))) + body)
 
 
+@rule(25)
 @pytest.mark.parametrize("version", [None, *ALL])
 def test_memory_is_bounded(version: ProtocolVersion | None) -> None:
     """Headers that promise much, endless garbage, and topics that never repeat."""

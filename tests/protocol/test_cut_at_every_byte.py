@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.behaviour import rule
 from tests.protocol.simulation import FAST, Broker, World, make_core, take_all
 
 UP = {b"u%d" % number: 1 + number % 2 for number in range(4)}
@@ -45,6 +46,7 @@ def run(cuts: Sequence[int], **options: Any) -> int:
     return (1 << 20) - world.link.left
 
 
+@rule(13, 15)
 @pytest.mark.parametrize("version", ["5.0", "3.1.1"])
 def test_cut_at_every_byte(version: str) -> None:
     whole = run([], version=version)

@@ -8,6 +8,7 @@ from mqttlite.client import Dial, HangUp
 from mqttlite.endpoint import Endpoint
 from mqttlite.errors import ConnectFailed
 from mqttlite.options import Reconnect
+from tests.behaviour import rule
 from tests.protocol.simulation import Broker, Link, World, make_core
 
 SERVERS = tuple(Endpoint("mqtt", f"server{number}.example", 1883) for number in range(3))
@@ -36,6 +37,7 @@ class Servers(World):
         return action is not None
 
 
+@rule(11)
 def test_in_their_order() -> None:
     world = Servers(Broker())
     world.alive = frozenset(SERVERS[2:])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from mqttlite.packets import Message
+from tests.behaviour import rule
 from tests.protocol.simulation import Broker, World, make_core, take_all
 
 
+@rule(17)
 def test_the_broker_holds_back_what_has_to_be_acknowledged() -> None:
     broker = Broker()
     world = World(make_core(client_id="c", receive_maximum=10), broker)
@@ -29,6 +31,7 @@ def test_the_broker_holds_back_what_has_to_be_acknowledged() -> None:
     assert subscription.dropped == 0
 
 
+@rule(17)
 def test_what_need_not_be_acknowledged_is_dropped() -> None:
     broker = Broker()
     world = World(make_core(client_id="c"), broker)
@@ -42,6 +45,7 @@ def test_what_need_not_be_acknowledged_is_dropped() -> None:
     assert subscription.dropped == 990
 
 
+@rule(18)
 def test_other_subscriptions_and_publishing_go_on() -> None:
     broker = Broker()
     world = World(make_core(client_id="c", receive_maximum=10), broker)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from tests.behaviour import rule
 from tests.protocol.simulation import FAST, Broker, World, make_core, take_all
 
 
+@rule(9)
 def test_thousand_reconnections() -> None:
     broker = Broker()
     core = make_core(client_id="c", clean_start=False, reconnect=FAST)

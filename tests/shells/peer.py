@@ -1,6 +1,7 @@
 """A server that does what a script says, byte by byte."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,6 +40,32 @@ class Call:
             if digit[0] < 0x80:
                 return packet + self.read(size)
 
+    def read_until(self, first: int) -> bytes:
+        """Read packets up to the one with this type and these flags; return that one."""
+        while (packet := self.read_packet())[0] != first:
+            pass
+        return packet
+
+    @property
+    def packets(self) -> list[bytes]:
+        """The packets that were read whole."""
+        found = []
+        data = self.received
+        while data:
+            size = shift = 0
+            index = 1
+            while index < len(data):
+                size |= (data[index] & 0x7F) << shift
+                index += 1
+                shift += 7
+                if data[index - 1] < 0x80:
+                    break
+            if len(data) < index + size or index == 1:
+                break
+            found.append(data[: index + size])
+            data = data[index + size :]
+        return found
+
     def read_to_end(self) -> bytes:
         """Read until the client closes."""
         start = len(self.received)
@@ -50,6 +77,17 @@ class Call:
     def send(self, data: bytes) -> None:
         """Send bytes."""
         self.sock.sendall(data)
+
+    def send_bytewise(self, data: bytes) -> None:
+        """Send bytes one by one, as far as the system lets them go alone."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in data:
+            self.send(bytes([byte]))
+
+    def reset(self) -> None:
+        """Close the connection with a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
 
 
 Script = Callable[[Call], object]
@@ -134,3 +172,46 @@ ACCEPTED = {
     "3.1": b"\x20\x02\x00\x00",
 }
 """CONNACK: the connection is accepted, there is no session."""
+
+
+def accept(version: str, call: Call, connack: bytes | None = None) -> None:
+    """Let a client in."""
+    call.read_until(0x10)
+    call.send(ACCEPTED[version] if connack is None else connack)
+
+
+def decent(version: str, connack: bytes | None = None) -> Script:
+    """Make a script of a server that lets the client in and answers all it asks."""
+    is_5 = version == "5.0"
+
+    def script(call: Call) -> None:
+        accept(version, call, connack)
+        serve(call, is_5=is_5)
+
+    return script
+
+
+def serve(call: Call, *, is_5: bool) -> None:
+    """Answer everything, until the client goes."""
+    while True:
+        packet = call.read_packet()
+        kind, flags = packet[0] >> 4, packet[0] & 15
+        # The length of what these tests send has up to four bytes.
+        start = next(index for index in range(1, 5) if packet[index] < 0x80) + 1
+        packet_id = packet[start : start + 2]
+        if kind == 3 and flags & 6:
+            size = int.from_bytes(packet_id)
+            packet_id = packet[start + 2 + size : start + 4 + size]
+            call.send((b"\x40\x02" if flags & 6 == 2 else b"\x50\x02") + packet_id)
+        elif kind == 6:
+            call.send(b"\x70\x02" + packet_id)
+        elif kind == 8:  # of one filter
+            call.send(
+                (b"\x90\x04" + packet_id + b"\0" if is_5 else b"\x90\x03" + packet_id) + b"\x02"
+            )
+        elif kind == 10:  # of one filter
+            call.send(b"\xb0\x04" + packet_id + b"\0\0" if is_5 else b"\xb0\x02" + packet_id)
+        elif kind == 12:
+            call.send(b"\xd0\x00")
+        elif kind == 14:
+            return

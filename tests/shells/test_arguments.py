@@ -14,6 +14,7 @@ from mqttlite.errors import (
 )
 from mqttlite.message import Will
 from mqttlite.options import TLS, Reconnect
+from tests.behaviour import rule
 from tests.conformance.conforms import conforms
 from tests.shells.lab import Lab
 from tests.shells.peer import ACCEPTED, Peer, answers
@@ -197,6 +198,7 @@ BAD_MESSAGES: list[tuple[dict[str, Any], type[Exception]]] = [
 
 
 @conforms("5.0", "MQTT-3.3.1-4", "MQTT-3.3.2-2", "MQTT-3.3.2-14", "MQTT-3.3.4-6")
+@rule(26)
 @only_5
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_message(bench: Lab, qos: Any) -> None:
@@ -272,6 +274,7 @@ BAD_SUBSCRIPTIONS: list[tuple[Any, dict[str, Any], type[Exception]]] = [
 ]  # fmt: skip
 
 
+@rule(26)
 @only_5
 async def test_a_subscription(bench: Lab) -> None:
     with Peer(answers(ACCEPTED["5.0"])) as peer:
@@ -289,6 +292,7 @@ async def test_a_subscription(bench: Lab) -> None:
         assert len(received) == 2 + received[1] + 9, received
 
 
+@rule(24)
 @only_5
 async def test_what_the_server_cannot_do(bench: Lab) -> None:
     """Maximum QoS 0, no retain, 100 bytes, no wildcards, no shared subscriptions."""
@@ -313,6 +317,7 @@ async def test_what_the_server_cannot_do(bench: Lab) -> None:
         assert len(received) == 2 + received[1] + 9, received
 
 
+@rule(4)
 @only_5
 async def test_calls_without_a_connection(bench: Lab) -> None:
     client = bench.client("mqtt://localhost")

@@ -14,11 +14,13 @@ import pytest
 from mqttlite import AsyncClient, Client, Message, PublishError, Reconnect
 from mqttlite.enums import Fate
 from mqttlite.testing import Broker
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 
 only_5 = pytest.mark.parametrize("version", ["5.0"])
 
 
+@rule(17)
 @only_5
 async def test_unsubscribing_acknowledges_what_was_taken_last(lab: Lab) -> None:
     async with lab.client(receive_maximum=3) as client:
@@ -33,6 +35,7 @@ async def test_unsubscribing_acknowledges_what_was_taken_last(lab: Lab) -> None:
             await got.get()
 
 
+@rule(3)
 @only_5
 async def test_waiting_in_vain_leaves_nothing_behind(lab: Lab) -> None:
     async with lab.client() as client, client.subscribe(lab.topic) as messages:
@@ -44,6 +47,7 @@ async def test_waiting_in_vain_leaves_nothing_behind(lab: Lab) -> None:
         assert len(waiters) == 0
 
 
+@rule(20, 21)
 @only_5
 async def test_a_message_expires_while_there_is_no_connection(lab: Lab) -> None:
     lost = lab.queue()
@@ -63,6 +67,7 @@ async def test_a_message_expires_while_there_is_no_connection(lab: Lab) -> None:
     await client.close()
 
 
+@rule(2)
 @only_5
 async def test_a_handler_with_much_to_do_does_not_hold_up_the_end(lab: Lab) -> None:
     client = lab.client()
@@ -77,6 +82,7 @@ async def test_a_handler_with_much_to_do_does_not_hold_up_the_end(lab: Lab) -> N
     assert monotonic() - started < 4.0
 
 
+@rule(5)
 @only_5
 @pytest.mark.parametrize("error", [KeyError, asyncio.CancelledError, SystemExit])
 async def test_a_handler_goes_on_after_any_error(lab: Lab, error: type[BaseException]) -> None:
@@ -95,6 +101,7 @@ async def test_a_handler_goes_on_after_any_error(lab: Lab, error: type[BaseExcep
             assert (await handled.get()).payload == str(number).encode()
 
 
+@rule(4)
 def test_a_log_handler_may_publish() -> None:
     with Broker() as broker, Client(broker.url) as client:
 
@@ -114,6 +121,7 @@ def test_a_log_handler_may_publish() -> None:
             logger.removeHandler(handler)
 
 
+@rule(4)
 def test_a_signal_handler_is_told_that_it_interrupts() -> None:
     with Broker() as broker, Client(broker.url) as client:
         with client.driver.lock, pytest.raises(Exception, match="signal handler"):
@@ -145,6 +153,7 @@ def test_notes_are_delivered_once() -> None:
     assert len(events) == 1
 
 
+@rule(30)
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 def test_eager_tasks() -> None:
     async def scenario() -> None:
@@ -159,6 +168,7 @@ def test_eager_tasks() -> None:
     asyncio.run(scenario())
 
 
+@rule(3)
 def test_a_cancelled_subscribe_leaves_no_subscription() -> None:
     async def scenario() -> None:
         async with AsyncBrokerClient() as client:
@@ -175,6 +185,7 @@ def test_a_cancelled_subscribe_leaves_no_subscription() -> None:
     asyncio.run(scenario())
 
 
+@rule(2)
 def test_a_handler_that_does_not_end_does_not_hold_up_the_end() -> None:
     async def scenario() -> None:
         begun, release = asyncio.Event(), asyncio.Event()
@@ -243,6 +254,7 @@ def run(code: str, url: str) -> str:
     return result.stderr
 
 
+@rule(2)
 def test_the_end_of_the_interpreter_loses_nothing() -> None:
     with (
         Broker() as broker,

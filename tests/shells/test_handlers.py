@@ -10,6 +10,7 @@ from mqttlite.aio import AsyncClient
 from mqttlite.client.events import Connected, Disconnected
 from mqttlite.errors import ConnectionClosed, UsageError
 from mqttlite.message import Message
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 
 pytestmark = pytest.mark.parametrize("version", ["5.0"])
@@ -36,6 +37,7 @@ async def test_the_messages_of_a_handler_cannot_be_taken(lab: Lab) -> None:
             await messages.get(TIMEOUT)
 
 
+@rule(5)
 async def test_a_handler_that_raises_is_reported_and_goes_on(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -65,6 +67,7 @@ async def test_a_handler_that_raises_is_reported_and_goes_on(
         assert "bad" not in record.getMessage()
 
 
+@rule(5)
 async def test_on_error_may_raise(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     got = lab.queue()
 
@@ -83,6 +86,7 @@ async def test_on_error_may_raise(lab: Lab, caplog: pytest.LogCaptureFixture) ->
                 assert (await got.get()).payload == b"%d" % i
 
 
+@rule(4)
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_publishing_and_waiting_inside_a_handler(lab: Lab, qos: int) -> None:
     done = lab.queue()
@@ -104,6 +108,7 @@ async def test_publishing_and_waiting_inside_a_handler(lab: Lab, qos: int) -> No
             assert await done.get() == b"%d" % i
 
 
+@rule(4)
 async def test_subscribing_and_taking_inside_a_handler(lab: Lab) -> None:
     done = lab.queue()
     async with lab.client() as client:
@@ -118,6 +123,7 @@ async def test_subscribing_and_taking_inside_a_handler(lab: Lab) -> None:
         assert await done.get() == b"more"
 
 
+@rule(4)
 async def test_a_request_inside_a_handler(lab: Lab) -> None:
     done = lab.queue()
     async with lab.client() as client, lab.client() as server:
@@ -138,6 +144,7 @@ async def test_a_request_inside_a_handler(lab: Lab) -> None:
         assert await done.get() == b"yes"
 
 
+@rule(2, 4)
 async def test_closing_the_client_inside_a_handler(lab: Lab) -> None:
     done = lab.queue()
     client = lab.client()
@@ -155,6 +162,7 @@ async def test_closing_the_client_inside_a_handler(lab: Lab) -> None:
     await client.close()
 
 
+@rule(4)
 async def test_a_subscription_that_ends_itself(lab: Lab) -> None:
     done = lab.queue()
     subscriptions: list[Any] = []
@@ -196,6 +204,7 @@ async def test_handlers_of_one_client_in_threads_never_run_at_once(lab: Lab) -> 
     assert names[0] != threading.current_thread().name
 
 
+@rule(18)
 async def test_a_handler_that_is_slow_does_not_hold_up_the_rest(lab: Lab) -> None:
     """The reader never waits for the application: acknowledgements are processed."""
     entered, leave = lab.queue(), lab.queue()
@@ -215,6 +224,7 @@ async def test_a_handler_that_is_slow_does_not_hold_up_the_rest(lab: Lab) -> Non
         leave.put(None)
 
 
+@rule(2, 17)
 async def test_closing_waits_for_the_handler_and_acknowledges(lab: Lab) -> None:
     """What a handler has done when the client closes is not delivered again."""
     options: dict[str, Any] = {"client_id": f"h-{lab.topic}", "clean_start": False}
@@ -250,6 +260,7 @@ async def test_on_connect_and_on_disconnect(lab: Lab) -> None:
     assert disconnected.retry_in is None
 
 
+@rule(4)
 async def test_callbacks_may_call_the_client(lab: Lab) -> None:
     clients: list[AsyncClient] = []
     got = lab.queue()

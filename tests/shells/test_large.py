@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.support.proxy import Proxy
 
@@ -19,6 +20,7 @@ async def test_100_megabytes_go_out_and_come_back(lab: Lab) -> None:
         assert hashlib.sha256(message.payload).digest() == hashlib.sha256(payload).digest()
 
 
+@rule(25)
 @pytest.mark.parametrize("version", ["5.0", "3.1.1", "3.1"])
 async def test_byte_by_byte(lab: Lab) -> None:
     port = int(lab.url.rpartition(":")[2])

@@ -23,6 +23,7 @@ from mqttlite.errors import (
 )
 from mqttlite.options import TLS
 from mqttlite.sync import Client
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.leaks import ignored_proxy, open_sockets
 from tests.shells.peer import ACCEPTED, Call, Peer, answers
@@ -42,6 +43,7 @@ def silent() -> Iterator[Proxy]:
 # --- the end
 
 
+@rule(2)
 def test_when_close_returns_the_threads_have_ended() -> None:
     before = set(threading.enumerate())
     with Peer(answers(ACCEPTED["5.0"])) as peer:
@@ -53,6 +55,7 @@ def test_when_close_returns_the_threads_have_ended() -> None:
     assert set(threading.enumerate()) == before
 
 
+@rule(1)
 def test_when_connect_fails_the_threads_have_ended() -> None:
     before, sockets = set(threading.enumerate()), open_sockets()
     [port] = free_ports(1)
@@ -64,6 +67,7 @@ def test_when_connect_fails_the_threads_have_ended() -> None:
         assert open_sockets() == sockets
 
 
+@rule(3)
 async def test_a_closed_client_can_connect_again(lab: Lab) -> None:
     client = lab.client()
     for i in range(3):
@@ -85,6 +89,7 @@ async def test_connecting_twice_is_a_mistake(lab: Lab) -> None:
         await client.publish(lab.topic, qos=1)
 
 
+@rule(2)
 async def test_closing_twice_and_before_connecting(lab: Lab) -> None:
     client = lab.client()
     await client.close()
@@ -94,6 +99,7 @@ async def test_closing_twice_and_before_connecting(lab: Lab) -> None:
     assert client.is_idle
 
 
+@rule(2)
 async def test_two_close_at_the_same_time(lab: Lab) -> None:
     client = lab.client()
     await client.connect()
@@ -103,6 +109,7 @@ async def test_two_close_at_the_same_time(lab: Lab) -> None:
     assert client.is_idle
 
 
+@rule(2, 3)
 async def test_an_exception_in_the_block_closes_the_client(lab: Lab) -> None:
     client = lab.client()
     with pytest.raises(KeyError):
@@ -111,6 +118,7 @@ async def test_an_exception_in_the_block_closes_the_client(lab: Lab) -> None:
     assert client.is_idle
 
 
+@rule(2)
 async def test_closing_sends_what_was_accepted(lab: Lab) -> None:
     async with lab.client() as other, other.subscribe(lab.topic, qos=2) as messages:
         async with lab.client() as client:
@@ -120,6 +128,7 @@ async def test_closing_sends_what_was_accepted(lab: Lab) -> None:
             assert (await messages.get(TIMEOUT)).payload == b"%d" % i
 
 
+@rule(2)
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_closing_holds_its_deadline(bench: Lab, qos: int) -> None:
     """The server acknowledges nothing and does not close: close() ends all the same."""
@@ -144,6 +153,7 @@ async def test_closing_holds_its_deadline(bench: Lab, qos: int) -> None:
         assert caught.value.fate is Fate.CLOSED
 
 
+@rule(2)
 @only_5
 async def test_closing_when_the_server_never_closes_its_direction(bench: Lab) -> None:
     release = threading.Event()
@@ -165,6 +175,7 @@ async def test_closing_when_the_server_never_closes_its_direction(bench: Lab) ->
         assert client.is_idle
 
 
+@rule(2)
 @only_5
 async def test_closing_when_the_network_takes_nothing(bench: Lab) -> None:
     """The socket's buffers are full: DISCONNECT cannot be sent."""
@@ -186,6 +197,7 @@ async def test_closing_when_the_network_takes_nothing(bench: Lab) -> None:
         assert took < 1.5, f"close(0.3) took {took:.1f} s"
 
 
+@rule(2)
 async def test_closing_while_it_waits_to_reconnect(bench: Lab) -> None:
     lost = bench.queue()
 
@@ -203,6 +215,7 @@ async def test_closing_while_it_waits_to_reconnect(bench: Lab) -> None:
         assert client.is_idle
 
 
+@rule(2)
 @pytest.mark.parametrize("state", ["dialing", "connecting"])
 async def test_closing_while_it_connects(bench: Lab, silent: Proxy, state: str) -> None:
     url = "mqtt://127.0.0.1:{}"
@@ -237,6 +250,7 @@ async def test_closing_while_it_connects(bench: Lab, silent: Proxy, state: str) 
 # --- failures to connect
 
 
+@rule(1)
 async def test_a_refused_port(bench: Lab) -> None:
     [port] = free_ports(1)
     client = bench.client(f"mqtt://127.0.0.1:{port}")
@@ -246,6 +260,7 @@ async def test_a_refused_port(bench: Lab) -> None:
     assert client.is_idle
 
 
+@rule(1)
 async def test_a_server_that_is_silent(bench: Lab, silent: Proxy) -> None:
     client = bench.client(f"mqtt://127.0.0.1:{silent.port}", connect_timeout=0.2)
     start = monotonic()
@@ -255,6 +270,7 @@ async def test_a_server_that_is_silent(bench: Lab, silent: Proxy) -> None:
     assert client.is_idle
 
 
+@rule(1)
 @only_5
 async def test_a_tls_handshake_that_never_ends(bench: Lab, silent: Proxy) -> None:
     client = bench.client(f"mqtts://127.0.0.1:{silent.port}", connect_timeout=0.2)
@@ -264,6 +280,7 @@ async def test_a_tls_handshake_that_never_ends(bench: Lab, silent: Proxy) -> Non
     assert monotonic() - start < 2.0
 
 
+@rule(1)
 @only_5
 async def test_an_unknown_host(bench: Lab) -> None:
     client = bench.client("mqtt://no-such-host.invalid")
@@ -294,6 +311,7 @@ async def test_a_unix_socket_path_that_is_too_long(bench: Lab) -> None:
         await client.connect()
 
 
+@rule(1)
 async def test_the_end_before_connack(bench: Lab) -> None:
     with Peer(lambda call: call.read_packet()) as peer:
         client = bench.client(peer.url)
@@ -303,6 +321,7 @@ async def test_the_end_before_connack(bench: Lab) -> None:
         assert len(peer.calls) == 1
 
 
+@rule(1, 25)
 @pytest.mark.parametrize(
     "garbage",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 20, b"\x20\xff\xff\xff\xff\x01", b"\xd0\x00"],
@@ -331,6 +350,7 @@ async def test_certificate_files_that_are_not_there(bench: Lab) -> None:
             await client.connect()
 
 
+@rule(11)
 async def test_the_next_server_is_tried(lab: Lab) -> None:
     [port] = free_ports(1)
     with Peer(lambda call: call.read_packet()) as peer:
@@ -342,6 +362,7 @@ async def test_the_next_server_is_tried(lab: Lab) -> None:
 # --- cancellation and Ctrl-C
 
 
+@rule(3)
 def test_a_cancelled_connect_leaves_nothing_behind(silent: Proxy) -> None:
     async def scenario() -> None:
         client = AsyncClient(f"mqtt://127.0.0.1:{silent.port}")
@@ -359,6 +380,7 @@ def test_a_cancelled_connect_leaves_nothing_behind(silent: Proxy) -> None:
     asyncio.run(scenario())
 
 
+@rule(3)
 def test_a_connect_cancelled_at_once(silent: Proxy) -> None:
     async def scenario() -> None:
         client = AsyncClient(f"mqtt://127.0.0.1:{silent.port}")
@@ -375,6 +397,7 @@ def test_a_connect_cancelled_at_once(silent: Proxy) -> None:
     asyncio.run(scenario())
 
 
+@rule(3)
 def test_a_cancelled_publish_was_sent_all_the_same() -> None:
     async def scenario() -> None:
         with Peer(answers(ACCEPTED["5.0"])) as peer:
@@ -393,6 +416,7 @@ def test_a_cancelled_publish_was_sent_all_the_same() -> None:
     asyncio.run(scenario())
 
 
+@rule(3)
 def test_a_cancelled_get_swallows_no_message(broker: Any, topic: str) -> None:
     async def scenario() -> None:
         async with AsyncClient(broker.url) as client, client.subscribe(topic, qos=1) as messages:
@@ -414,6 +438,7 @@ def test_a_cancelled_get_swallows_no_message(broker: Any, topic: str) -> None:
     asyncio.run(scenario())
 
 
+@rule(3)
 def test_a_cancelled_block_closes_the_client(broker: Any, topic: str) -> None:
     async def scenario() -> None:
         clients = []
@@ -449,6 +474,7 @@ def interrupt_when(proxy: Proxy, predicate: Any) -> threading.Thread:
     return thread
 
 
+@rule(3)
 def test_ctrl_c_during_connect(silent: Proxy) -> None:
     before = set(threading.enumerate())
     client = Client(f"mqtt://127.0.0.1:{silent.port}")
@@ -461,6 +487,7 @@ def test_ctrl_c_during_connect(silent: Proxy) -> None:
         assert set(threading.enumerate()) == before
 
 
+@rule(3)
 @pytest.mark.parametrize("qos", [1, 2])
 def test_ctrl_c_during_publish(qos: int) -> None:
     with Peer(answers(ACCEPTED["5.0"])) as peer, Proxy(("127.0.0.1", peer.port)) as proxy:
@@ -475,6 +502,7 @@ def test_ctrl_c_during_publish(qos: int) -> None:
         assert set(threading.enumerate()) == before
 
 
+@rule(3)
 def test_ctrl_c_while_it_waits_for_messages(broker: Any, topic: str) -> None:
     before = set(threading.enumerate())
     taken = threading.Event()

@@ -13,6 +13,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.message import Message, Will
+from tests.behaviour import rule
 from tests.conformance.conforms import conforms
 from tests.shells.lab import TIMEOUT, Lab
 from tests.support.proxy import Proxy
@@ -241,6 +242,7 @@ async def test_unsubscribing(lab: Lab) -> None:
         await client.unsubscribe(f"{lab.topic}/never", timeout=TIMEOUT)
 
 
+@rule(17, 19)
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_acknowledged_by_hand_out_of_order(lab: Lab, qos: int) -> None:
     """With a session that is resumed what was not acknowledged comes again."""
@@ -305,6 +307,7 @@ async def test_overlapping_subscriptions_each_get_the_message(lab: Lab) -> None:
         assert (await narrow.get(TIMEOUT)).payload == b"x"
 
 
+@rule(14)
 async def test_unmatched_messages_are_counted_or_taken(lab: Lab) -> None:
     options: dict[str, Any] = {"client_id": f"unmatched-{lab.topic}", "clean_start": False}
     async with lab.client() as other:
@@ -333,6 +336,7 @@ async def test_unmatched_messages_are_counted_or_taken(lab: Lab) -> None:
         pass
 
 
+@rule(14)
 async def test_declared_before_connecting(lab: Lab) -> None:
     handled = lab.queue()
     client = lab.client()
@@ -345,6 +349,7 @@ async def test_declared_before_connecting(lab: Lab) -> None:
         assert (await handled.get()).payload == b"b"
 
 
+@rule(14)
 async def test_what_a_session_kept_reaches_a_subscription_declared_before(lab: Lab) -> None:
     options: dict[str, Any] = {"client_id": f"kept-{lab.topic}", "clean_start": False}
     async with lab.client(**options) as client:
@@ -376,6 +381,7 @@ async def test_a_delivery_can_be_waited_for_twice(lab: Lab) -> None:
             )
 
 
+@rule(27)
 async def test_shared_subscriptions_share_the_messages(lab: Lab) -> None:
     if not lab.is_5:
         pytest.skip("MQTT 5.0 only")
@@ -395,6 +401,7 @@ async def test_shared_subscriptions_share_the_messages(lab: Lab) -> None:
         assert sorted(got) == [b"%d" % i for i in range(10)]
 
 
+@rule(17)
 async def test_a_full_buffer_drops_qos_0_only(lab: Lab) -> None:
     async with lab.client() as client:
         oldest = await client.subscribe(lab.topic, buffer_size=3)

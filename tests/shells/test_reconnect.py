@@ -11,6 +11,7 @@ from mqttlite.client.events import Disconnected
 from mqttlite.enums import Fate
 from mqttlite.errors import ConnectionClosed, ConnectionLost, MqttError, PublishError
 from mqttlite.options import Reconnect
+from tests.behaviour import rule
 from tests.shells.brokers import Broker, MosquittoBroker, make_broker
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.leaks import ignored_proxy
@@ -30,6 +31,7 @@ def url(proxy: Proxy) -> str:
     return f"mqtt://127.0.0.1:{proxy.port}"
 
 
+@rule(9, 13)
 async def test_the_subscription_is_restored(lab: Lab, proxy: Proxy, url: str) -> None:
     up, down = lab.queue(), lab.queue()
     options: dict[str, Any] = {
@@ -55,6 +57,7 @@ async def test_the_subscription_is_restored(lab: Lab, proxy: Proxy, url: str) ->
                     assert message.dup
 
 
+@rule(9, 13)
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_what_was_accepted_meanwhile_arrives(
     lab: Lab, proxy: Proxy, url: str, qos: int
@@ -81,6 +84,7 @@ async def test_what_was_accepted_meanwhile_arrives(
             assert (await delivery.wait(TIMEOUT)).fate is Fate.ACKNOWLEDGED
 
 
+@rule(13, 15)
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_cuts_in_mid_stream(lab: Lab, proxy: Proxy, url: str, qos: int) -> None:
     """Both clients keep their sessions: nothing is missing, and QoS 2 brings no duplicate."""
@@ -117,6 +121,7 @@ async def test_cuts_in_mid_stream(lab: Lab, proxy: Proxy, url: str, qos: int) ->
             pass
 
 
+@rule(9, 13)
 @pytest.mark.parametrize("broker_kind", ["embedded", "mosquitto"])
 async def test_the_broker_stops_and_comes_back(
     bench: Lab, broker_kind: str, tmp_path: Path
@@ -141,6 +146,7 @@ async def test_the_broker_stops_and_comes_back(
             assert got == [b"1", b"2"]
 
 
+@rule(9, 21)
 async def test_without_reconnecting_everything_ends(lab: Lab, proxy: Proxy, url: str) -> None:
     client = lab.client(url, reconnect=False)
     await client.connect()
@@ -161,6 +167,7 @@ async def test_without_reconnecting_everything_ends(lab: Lab, proxy: Proxy, url:
     await client.close()
 
 
+@rule(9, 10)
 async def test_giving_up_after_so_many_attempts(lab: Lab, proxy: Proxy, url: str) -> None:
     down = lab.queue()
     policy = Reconnect(first_delay=0.0, maximum_delay=0.01, maximum_attempts=3)
@@ -201,6 +208,7 @@ async def _session(lab: Lab, url: str, name: str) -> list[bytes]:
     return got
 
 
+@rule(13, 15)
 @pytest.mark.deadline(120)
 async def test_cut_after_every_number_of_bytes(
     lab: Lab, broker: Broker, proxy: Proxy, url: str

@@ -7,12 +7,14 @@ import pytest
 from mqttlite.enums import ClosedBy, PacketType, ReasonCode
 from mqttlite.errors import ConnectFailed, ConnectRefused
 from mqttlite.packets.reasons import REASON_CODES, RETURN_CODES
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.peer import ACCEPTED, Call, Peer, answers
 
 REFUSALS = sorted(code for code in REASON_CODES[PacketType.CONNACK] if code >= 0x80)
 
 
+@rule(1)
 @pytest.mark.parametrize("version", ["5.0"])
 @pytest.mark.parametrize("code", REFUSALS, ids=lambda code: f"{code:02x}")
 async def test_every_reason_code_of_mqtt_5(bench: Lab, code: int) -> None:
@@ -34,6 +36,7 @@ async def test_every_reason_code_of_mqtt_5(bench: Lab, code: int) -> None:
             assert len(peer.calls) == attempt
 
 
+@rule(1)
 @pytest.mark.parametrize("version", ["3.1.1", "3.1"])
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5])
 async def test_every_return_code_of_mqtt_3(bench: Lab, code: int) -> None:
@@ -59,6 +62,7 @@ async def test_another_server_is_named(bench: Lab, code: int) -> None:
         assert caught.value.server_reference == "elsewhere"
 
 
+@rule(8)
 @pytest.mark.parametrize("version", ["5.0"])
 async def test_the_password_is_never_shown(bench: Lab, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), Peer(answers(b"\x20\x03\x00\x86\x00")) as peer:
@@ -133,6 +137,7 @@ async def test_a_pinned_version_is_used(bench: Lab, level: int) -> None:
         assert wants(level) in peer.received
 
 
+@rule(31)
 @pytest.mark.parametrize("version", ["3.1"])
 async def test_mqtt_3_1_has_another_name(bench: Lab) -> None:
     with Peer(answers(ACCEPTED["3.1"])) as peer:
@@ -141,6 +146,7 @@ async def test_mqtt_3_1_has_another_name(bench: Lab) -> None:
         assert b"\x00\x06MQIsdp\x03" in peer.received
 
 
+@rule(9, 10)
 @pytest.mark.parametrize("version", ["5.0"])
 async def test_a_server_that_throws_the_client_out(bench: Lab) -> None:
     """Session taken over is final: it is not fought about."""

@@ -9,6 +9,7 @@ import pytest
 
 from mqttlite import TLS, ConnectFailed, ConnectionClosed
 from mqttlite.testing import Broker
+from tests.behaviour import rule
 from tests.shells.brokers import mosquitto
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.leaks import ignored_port
@@ -45,6 +46,7 @@ async def there_and_back(lab: Lab, url: str, size: int = 100, **options: Any) ->
         assert (await messages.get(TIMEOUT)).payload == payload
 
 
+@rule(6, 28)
 @pytest.mark.parametrize("size", [100, 3_000_000])
 async def test_a_server_that_is_trusted(
     bench: Lab, secure: Mosquitto, certificates: Certificates, size: int
@@ -53,6 +55,7 @@ async def test_a_server_that_is_trusted(
     await there_and_back(bench, url, size, tls=TLS(ca_file=certificates.ca_file))
 
 
+@rule(6)
 async def test_a_client_with_a_certificate(
     bench: Lab, secure: Mosquitto, certificates: Certificates
 ) -> None:
@@ -75,6 +78,7 @@ async def test_a_client_without_the_certificate_that_is_wanted(
     assert client.is_idle
 
 
+@rule(6)
 @only_5
 @pytest.mark.parametrize("trust", ["system", "another CA"])
 async def test_a_server_that_is_not_trusted(
@@ -88,6 +92,7 @@ async def test_a_server_that_is_not_trusted(
     assert client.is_idle
 
 
+@rule(6)
 @only_5
 async def test_the_roots_of_the_system_are_the_default(
     bench: Lab, secure: Mosquitto, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +101,7 @@ async def test_the_roots_of_the_system_are_the_default(
     await there_and_back(bench, f"mqtts://localhost:{secure.tls_port}")
 
 
+@rule(6)
 @only_5
 async def test_a_context_of_ones_own(
     bench: Lab, secure: Mosquitto, certificates: Certificates
@@ -121,6 +127,7 @@ async def test_no_verification_if_that_is_wanted(bench: Lab, secure: Mosquitto) 
     await there_and_back(bench, f"mqtts://127.0.0.1:{secure.tls_port}", tls=TLS(verify=False))
 
 
+@rule(6)
 @only_5
 @pytest.mark.parametrize("fault", ["expired", "wrong_host"])
 async def test_a_certificate_with_a_fault(
@@ -136,6 +143,7 @@ async def test_a_certificate_with_a_fault(
             await client.connect()
 
 
+@rule(6)
 @only_5
 async def test_another_name_for_the_server(bench: Lab, certificates: Certificates) -> None:
     asked: list[object] = []

@@ -6,6 +6,7 @@ import pytest
 
 from mqttlite.errors import InvalidTopic, UsageError
 from mqttlite.message import Message, Properties, Will, as_bytes, check_qos, remaining_seconds
+from tests.behaviour import rule
 
 
 def _anything(value: object) -> Any:
@@ -186,6 +187,7 @@ def test_ack() -> None:
     assert receipt.count == 1
 
 
+@rule(8)
 def test_the_repr_of_a_message_does_not_show_the_payload() -> None:
     message = Message("a/b", b"s3cret", 1, properties={"correlation_data": b"s3cret"})
     assert repr(message) == "Message('a/b', 6 bytes, qos=1)"
@@ -244,6 +246,7 @@ def test_wills_are_equal_by_value() -> None:
     assert will != "t"
 
 
+@rule(8)
 def test_the_repr_of_a_will_does_not_show_the_payload() -> None:
     will = Will("a/b", b"s3cret", qos=1, correlation_data=b"s3cret")
     assert repr(will) == "Will('a/b', 6 bytes, qos=1)"

@@ -19,6 +19,7 @@ from mqttlite.topics import (
     shorten,
     split_share,
 )
+from tests.behaviour import rule
 
 LONGEST: Final = "x" * 65_535
 
@@ -135,6 +136,7 @@ def _anything(value: object) -> Any:
     return value
 
 
+@rule(26)
 @pytest.mark.parametrize("topic", ["+", "#", "a/+", "a/#", "a+", "#a", "a/b+c/d", "$SYS/#"])
 def test_a_topic_has_no_wildcard(topic: str) -> None:  # [MQTT-3.3.2-2] [MQTT-4.7.0-1]
     with pytest.raises(InvalidTopic) as raised:
@@ -144,6 +146,7 @@ def test_a_topic_has_no_wildcard(topic: str) -> None:  # [MQTT-3.3.2-2] [MQTT-4.
     )
 
 
+@rule(26)
 @pytest.mark.parametrize(
     ("topic_filter", "message"),
     [
@@ -221,6 +224,7 @@ def test_is_shared() -> None:
     assert not is_shared("a/$share/g")
 
 
+@rule(27)
 def test_split_share() -> None:
     assert split_share("$share/g/a/b") == ("g", "a/b")
     assert split_share("$share/g//") == ("g", "/")
@@ -297,12 +301,14 @@ NO_MATCHES: Final = [
 ]
 
 
+@rule(27)
 @pytest.mark.parametrize(("topic_filter", "topic"), MATCHES)
 def test_matches(topic_filter: str, topic: str) -> None:
     assert naive_matches(topic_filter, topic)  # the reference knows it, too
     assert matches(topic_filter, topic) is True
 
 
+@rule(27)
 @pytest.mark.parametrize(("topic_filter", "topic"), NO_MATCHES)
 def test_does_not_match(topic_filter: str, topic: str) -> None:
     assert not naive_matches(topic_filter, topic)

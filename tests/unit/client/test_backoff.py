@@ -6,17 +6,20 @@ import pytest
 
 from mqttlite.client.backoff import Backoff
 from mqttlite.options import Reconnect
+from tests.behaviour import rule
 
 
 def delays(backoff: Backoff, count: int) -> list[float | None]:
     return [backoff.next_delay() for _ in range(count)]
 
 
+@rule(10)
 def test_the_bound_doubles_up_to_the_maximum() -> None:
     backoff = Backoff(Reconnect(first_delay=1.0, maximum_delay=10.0), lambda: 1.0)
     assert delays(backoff, 6) == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
+@rule(10)
 def test_full_jitter() -> None:
     randoms = iter([0.0, 0.5, 0.25])
     backoff = Backoff(Reconnect(first_delay=4.0), lambda: next(randoms))
@@ -45,6 +48,7 @@ def test_maximum_attempts(attempts: int) -> None:
     assert delays(backoff, 2) == [None, None]
 
 
+@rule(10)
 def test_begins_anew_only_after_a_connection_that_lasted() -> None:
     backoff = Backoff(Reconnect(stable_after=10.0), lambda: 1.0)
     delays(backoff, 3)

@@ -19,6 +19,7 @@ from mqttlite.errors import (
 )
 from mqttlite.options import TLS, Reconnect
 from mqttlite.packets import Connack, Disconnect, Puback
+from tests.behaviour import rule
 from tests.unit.client.hand import ENDPOINT, Hand
 
 OTHER = Endpoint("mqtt", "other.example", 1883)
@@ -202,6 +203,7 @@ class TestReconnecting:
         hand.pass_deadline()
         assert hand.core.take_action() == Dial(ENDPOINT, TLS())
 
+    @rule(10)
     def test_delays_grow_and_begin_anew(self) -> None:
         hand = Hand(reconnect=Reconnect(stable_after=10.0)).connect()
         delays = []
@@ -214,6 +216,7 @@ class TestReconnecting:
         delays.append((hand.core.next_deadline() or 0.0) - hand.now)
         assert delays == [1.0, 2.0, 4.0, 1.0]
 
+    @rule(9)
     def test_any_failure_of_an_attempt_is_just_that(self) -> None:
         # Rule 9.
         hand = Hand().connect()
@@ -232,6 +235,7 @@ class TestReconnecting:
         hand.hang_up()
         assert hand.core.state is ClientState.WAITING
 
+    @rule(10)
     @pytest.mark.parametrize("code", [0x81, 0x87, 0x8E, 0x9D], ids=hex)
     def test_final_reason_codes(self, code: int) -> None:
         hand = Hand().connect()
@@ -247,6 +251,7 @@ class TestReconnecting:
         assert delivery.fate is Fate.CLOSED
         assert subscription.error is hand.core.failure
 
+    @rule(10)
     def test_reason_codes_that_pass(self) -> None:
         hand = Hand().connect()
         hand.receive(Disconnect(0x8B))
@@ -262,6 +267,7 @@ class TestReconnecting:
         assert hand.core.state is ClientState.IDLE
         assert isinstance(hand.core.failure, ConnectRefused)
 
+    @rule(11)
     def test_the_next_server(self) -> None:
         # Rule 11.
         hand = Hand(endpoints=(ENDPOINT, OTHER)).connect()
@@ -271,6 +277,7 @@ class TestReconnecting:
         hand.core.dial_failed(OSError(), hand.now)
         assert hand.core.take_action() == Dial(OTHER, TLS())
 
+    @rule(12)
     def test_clean_start_and_identifier(self) -> None:
         # Rule 12.
         hand = Hand().connect(assigned_client_identifier="it")

@@ -17,6 +17,7 @@ from mqttlite.packets import (
     Suback,
     SubscriptionOptions,
 )
+from tests.behaviour import rule
 from tests.conformance.conforms import conforms
 from tests.unit.client.hand import ENDPOINT, Hand
 
@@ -36,6 +37,7 @@ def test_pubcomp_with_unknown_identifier_during_recovery_is_a_success() -> None:
     assert delivery.error is None
 
 
+@rule(25)
 @pytest.mark.parametrize(
     ("garbage", "told"),
     [(b"\x36\x03\0\0\0", 0x81), (b"\x30\x7f", 0x95)],
@@ -210,6 +212,7 @@ def test_properties_that_a_client_must_not_send(properties: dict[str, object]) -
 
 
 @conforms("3.1.1", "MQTT-3.1.3-7")
+@rule(31)
 def test_empty_client_id_is_never_sent_without_clean_session() -> None:
     # 3.1.1 [MQTT-3.1.3-7]: it is refused when the client is made, if that is known then.
     with pytest.raises(UsageError, match="needs a client_id"):
@@ -277,6 +280,7 @@ def test_subscription_can_be_declared_after_giving_up() -> None:
     hand.subscribe("t")
 
 
+@rule(20)
 def test_expiry_counts_down_for_what_is_published_again() -> None:
     # Rule 20. It was sent at once, the session was lost, and its time is over.
     hand = Hand().connect()

@@ -19,6 +19,7 @@ from mqttlite.errors import (
 )
 from mqttlite.packets import Puback, Pubcomp, Pubrec
 from mqttlite.protocol import Outgoing
+from tests.behaviour import rule
 from tests.unit.client.hand import Hand
 
 
@@ -125,6 +126,7 @@ class TestSent:
             "the message to 't' was refused by the server: quota exceeded (0x97)"
         )
 
+    @rule(8)
     def test_repr_does_not_show_the_payload(self) -> None:
         delivery = DeliveryState("t", b"secret", 1)
         assert repr(delivery) == "DeliveryState('t', 6 bytes, qos=1, pending)"
@@ -204,6 +206,7 @@ class TestQueued:
         hand.receive(Puback(2))
         assert second.fate is Fate.ACKNOWLEDGED
 
+    @rule(16)
     def test_qos_0_does_not_overtake(self) -> None:
         hand = Hand().connect(receive_maximum=1)
         hand.sent()
@@ -236,6 +239,7 @@ class TestQueued:
         assert not first.done
         assert not second.done
 
+    @rule(20)
     def test_qos_0_without_a_connection_is_dropped(self) -> None:
         hand = Hand()
         hand.core.connect(hand.now)
@@ -245,6 +249,7 @@ class TestQueued:
         assert str(delivery.error) == "the message to 't' was dropped"
         assert delivery.error.reason_code is None
 
+    @rule(20)
     def test_qos_0_without_a_connection_is_queued_on_request(self) -> None:
         hand = Hand(queue_qos_0=True)
         hand.core.connect(hand.now)
@@ -284,6 +289,7 @@ class TestFullOutbox:
         hand.core.connect(hand.now)
         return hand, hand.publish("t", b"1", 1)
 
+    @rule(20)
     def test_wait(self) -> None:
         hand, first = self.full()
         with pytest.raises(QueueFull):
@@ -305,11 +311,13 @@ class TestFullOutbox:
         hand.connect_now()
         assert hand.sent().count(b"\0\1t\0") == 1
 
+    @rule(20)
     def test_raise(self) -> None:
         hand, _ = self.full(when_full="raise")
         with pytest.raises(QueueFull):
             park(hand)
 
+    @rule(20)
     def test_drop_oldest(self) -> None:
         hand, first = self.full(when_full="drop_oldest")
         second = hand.publish("t", b"2", 1)
@@ -317,6 +325,7 @@ class TestFullOutbox:
         assert hand.core.finished == [first]
         assert not second.done
 
+    @rule(20)
     def test_drop_newest(self) -> None:
         hand, first = self.full(when_full="drop_newest")
         second = hand.publish("t", b"2", 1)
@@ -337,6 +346,7 @@ class TestExpiry:
         assert hand.core.finished == [delivery]
         assert str(delivery.error) == "the message to 't' expired before it could be sent"
 
+    @rule(20)
     def test_what_is_left_is_told(self) -> None:
         # Section 3.3.2.3.3
         hand = persistent()
@@ -357,6 +367,7 @@ class TestExpiry:
 
 
 class TestSessions:
+    @rule(13)
     def test_lost_session_publishes_again(self) -> None:
         # Rule 13: what was never acknowledged, in order, before what waits.
         hand = Hand().connect(receive_maximum=2)
@@ -371,6 +382,7 @@ class TestSessions:
         )
         assert not any(each.done for each in deliveries)
 
+    @rule(13, 21)
     def test_message_of_qos_2_that_the_server_had_is_lost(self) -> None:
         hand = Hand().connect()
         lost, again = hand.publish("t", b"1", 2), hand.publish("t", b"2", 2)

@@ -13,6 +13,7 @@ from mqttlite.errors import UsageError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE
 from mqttlite.message import Will
 from mqttlite.packets import Connect
+from tests.behaviour import rule
 from tests.unit.client.hand import ENDPOINT
 
 V31 = ProtocolVersion.MQTT_3_1
@@ -121,6 +122,7 @@ def test_credentials_in_the_url_and_besides(name: str) -> None:
         make(endpoints=(endpoint,), **{name: value})
 
 
+@rule(8)
 def test_secrets_are_not_shown() -> None:
     options = make(username="somebody", password=b"secret")
     assert "secret" not in repr(options)

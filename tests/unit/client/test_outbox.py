@@ -10,6 +10,7 @@ from mqttlite.client import DeliveryState
 from mqttlite.client.outbox import Outbox
 from mqttlite.enums import Fate
 from mqttlite.errors import QueueFull, UsageError
+from tests.behaviour import rule
 
 
 def delivery(payload: bytes = b"", qos: int = 1, expires_at: float | None = None) -> DeliveryState:
@@ -40,6 +41,7 @@ def test_first_come_first_served() -> None:
     assert len(outbox) == outbox.size == 0
 
 
+@rule(20)
 @pytest.mark.parametrize(("messages", "size"), [(3, 100), (100, 3)])
 def test_bounds(messages: int, size: int) -> None:
     outbox = Outbox(messages, size, "raise")
@@ -111,6 +113,7 @@ class TestWaiting:
         with pytest.raises(QueueFull):
             outbox.add(delivery(), can_wait=False)
 
+    @rule(16)
     def test_nobody_goes_before_who_is_parked(self) -> None:
         # Rule 16: waiting publishers are treated fairly.
         outbox = Outbox(10, 10, "wait")
@@ -235,6 +238,7 @@ def test_take_all() -> None:
     assert outbox.take_all() == []
 
 
+@rule(20)
 def test_more_messages_than_there_are_identifiers() -> None:
     # Rule 20.
     outbox = Outbox(100_000, 1 << 20, "raise")

@@ -18,6 +18,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.packets import Message, Suback, SubscriptionOptions, Unsuback
+from tests.behaviour import rule
 from tests.unit.client.hand import Hand
 
 
@@ -229,6 +230,7 @@ class TestUnsubscribing:
 
 
 class TestReconnecting:
+    @rule(13)
     def test_new_session(self) -> None:
         # Rule 13: in batches, with the original options.
         hand = connected()
@@ -275,6 +277,7 @@ class TestReconnecting:
         connect = hand.sent()
         assert len(connect) == 2 + connect[1]
 
+    @rule(13)
     def test_many_filters(self) -> None:
         hand = Hand()
         for number in range(250):
@@ -295,6 +298,7 @@ class TestReconnecting:
 
 
 class TestDispatch:
+    @rule(17)
     def test_a_full_buffer_is_told_of_once(self) -> None:
         hand = connected()
         subscription = hand.subscribed(["a", "b"], 0, buffer_size=1)
@@ -324,6 +328,7 @@ class TestDispatch:
         second.ack()
         assert hand.sent() == b"\x40\2\0\2"
 
+    @rule(14)
     def test_nobody_matches(self) -> None:
         hand = connected()
         hand.receive(Message("a", b"", 1, packet_id=1), Message("b", b""))
@@ -333,6 +338,7 @@ class TestDispatch:
         assert "'a' matches no subscription" in text
         assert hand.sent() == b"\x40\2\0\1"
 
+    @rule(14)
     def test_somebody_takes_what_nobody_matches(self) -> None:
         hand = Hand()
         default = unmatched(hand)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from mqttlite.layers.tls import TlsLayer, make_context
 from mqttlite.options import TLS
+from tests.behaviour import rule
 from tests.support.certificates import Certificates, make_certificates
 
 
@@ -118,6 +119,7 @@ def test_byte_by_byte(files: Certificates) -> None:
     assert received == b"slowly"
 
 
+@rule(28)
 def test_many_records_at_once(files: Certificates) -> None:
     # Rule 28: nothing stays behind in the layer.
     peer = peer_of(files)
@@ -218,6 +220,7 @@ def test_key_with_a_password(files: Certificates, tmp_path: Path) -> None:
             )
 
 
+@rule(6)
 def test_application_protocol(files: Certificates) -> None:
     peer = peer_of(files, alpn=["mqtt"])
     client = opened(good(files, alpn=("other", "mqtt")), peer)

@@ -24,6 +24,7 @@ from mqttlite.packets import (
     Suback,
     Subscribe,
 )
+from tests.behaviour import rule
 from tests.unit.packets.test_golden import (
     ALL,
     CONNECTS,
@@ -218,6 +219,7 @@ def test_the_maximum_packet_size_counts_the_whole_packet(version: ProtocolVersio
             assert f"the maximum packet size, {len(piece) - 1}" in str(reader.error)
 
 
+@rule(25)
 @pytest.mark.parametrize("version", [None, *ALL])
 def test_a_packet_too_large_is_refused_with_its_header(version: ProtocolVersion | None) -> None:
     first = b"\x10" if version is None else b"\x30"
@@ -253,6 +255,7 @@ def test_the_largest_packet_is_let_begin() -> None:
     assert reader.is_inside_packet
 
 
+@rule(25)
 def test_nothing_is_kept_of_a_packet_that_is_too_large() -> None:
     reader = PacketReader(V5, 1000)
     tracemalloc.start()

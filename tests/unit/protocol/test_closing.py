@@ -10,6 +10,7 @@ from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, ConnectionLost, PacketTooLarge
 from mqttlite.packets import Disconnect, Message, Puback, Pubcomp, Pubrel, Suback
 from mqttlite.protocol import ConnectionState
+from tests.behaviour import rule
 from tests.unit.protocol.sides import V5, V311, Client, Server, connack
 
 
@@ -155,6 +156,7 @@ class TestLost:
 class TestSmallPackets:
     """Rule 24: what would be too large for the peer first loses what is only said to people."""
 
+    @rule(24)
     def test_reason_string_is_left_out(self) -> None:
         client = Client(connack("27 00 00 00 10"))  # 16 bytes
         properties: Any = {"reason_string": "x" * 20, "user_properties": [("a", "b")]}

@@ -7,6 +7,7 @@ import pytest
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import KeepAliveTimeout
 from mqttlite.protocol import ConnectionState
+from tests.behaviour import rule
 from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import Client, connack
 
@@ -56,6 +57,7 @@ def test_answer_begins_it_anew() -> None:
     assert pass_to(client, 1180.0) == PINGREQ
 
 
+@rule(23)
 def test_no_answer() -> None:
     client = make()
     pass_to(client, 1090.0)
@@ -77,6 +79,7 @@ def test_ping_timeout_is_chosen_by_the_owner() -> None:
     assert client.connection.next_deadline() == 93.0
 
 
+@rule(23)
 def test_ping_when_only_this_side_is_silent() -> None:
     # [MQTT-3.1.2-20]: whatever comes in.
     client = make()
@@ -87,6 +90,7 @@ def test_ping_when_only_this_side_is_silent() -> None:
     assert pass_to(client, 1090.0) == PINGREQ
 
 
+@rule(23)
 def test_ping_when_only_the_server_is_silent() -> None:
     # Whatever goes out: it may vanish.
     client = make()
@@ -136,6 +140,7 @@ def test_short_keep_alive_leaves_the_answer_its_time() -> None:
     assert client.now == 1010.9
 
 
+@rule(23)
 def test_long_packet_from_the_server_is_life() -> None:
     client = make()
     client.give("30 ff ff 7f 00 01 74 00")
@@ -151,6 +156,7 @@ def test_long_packet_from_the_server_is_life() -> None:
     assert client.connection.is_closed
 
 
+@rule(23)
 def test_long_packet_to_the_server_is_life() -> None:
     client = make()
     client.publish("t", bytes(10_000_000))
@@ -178,6 +184,7 @@ def test_stuck_transfer_to_the_server_is_death() -> None:
 
 
 @conforms("5.0", "MQTT-3.1.2-21", "MQTT-3.2.2-21")
+@rule(23)
 def test_server_keep_alive_wins() -> None:
     # [MQTT-3.1.2-21]
     client = make("13 00 0a")

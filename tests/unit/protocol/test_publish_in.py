@@ -9,6 +9,7 @@ import pytest
 from mqttlite.packets import Message
 from mqttlite.protocol import ConnectionState, ReceiptState, Session
 from mqttlite.protocol.session import Answerable
+from tests.behaviour import rule
 from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import ALL, V5, V31, V311, Client, connack, receipt
 
@@ -45,6 +46,7 @@ class TestQos0:
 
 
 class TestQos1:
+    @rule(17)
     def test_acknowledged_when_it_is_processed(self) -> None:
         # Rule 17.
         client = Client()
@@ -65,6 +67,7 @@ class TestQos1:
         again.ack()
         assert client.sent() == "40 02 00 09 40 02 00 09"
 
+    @rule(19)
     def test_acknowledgements_in_the_order_of_arrival(self) -> None:
         # [MQTT-4.6.0-2]; rule 19.
         client = Client()
@@ -75,6 +78,7 @@ class TestQos1:
         first.ack()
         assert client.sent() == "40 02 00 03 40 02 00 01 40 02 00 02"
 
+    @rule(19)
     def test_order_holds_across_the_qualities(self) -> None:
         client = Client()
         first, second, third = client.give(QOS_2.format(5), QOS_1.format(5), QOS_2.format(6))
@@ -84,6 +88,7 @@ class TestQos1:
         first.ack()
         assert client.sent() == "50 02 00 05 40 02 00 05 50 02 00 06"
 
+    @rule(13)
     def test_acknowledgement_for_an_old_connection_is_dropped(self) -> None:
         # Rule 13.
         client = Client()
@@ -195,6 +200,7 @@ class TestQos2:
         assert again.give(QOS_2_AGAIN.format(9)) == []
         assert again.sent() == "50 02 00 09"
 
+    @rule(15)
     def test_repeated_on_the_next_connection_after_pubrec(self) -> None:
         client = Client()
         client.message(QOS_2.format(9)).ack()
@@ -217,6 +223,7 @@ class TestQos2:
         again.give(QOS_2.format(11))
         assert again.failure().reason_code == 0x93
 
+    @rule(15)
     def test_unknown_pubrel_gets_pubcomp(self) -> None:
         # [MQTT-4.3.3-11]; rule 15.
         client = Client()
@@ -262,6 +269,7 @@ class TestQos2:
 
 class TestReceiveMaximum:
     @conforms("5.0", "MQTT-3.3.4-9")
+    @rule(16)
     @pytest.mark.parametrize("template", [QOS_1, QOS_2])
     def test_an_excess_is_a_fault(self, template: str) -> None:
         # [MQTT-3.3.4-9]; rule 16.
@@ -387,6 +395,7 @@ class TestTopicAliases:
         assert message.packet_id == 6
 
     @conforms("5.0", "MQTT-3.1.2-26", "MQTT-3.1.2-27", "MQTT-3.3.2-11")
+    @rule(22)
     @pytest.mark.parametrize("maximum", [0, 1])
     def test_alias_above_the_maximum(self, maximum: int) -> None:
         client = Client(properties={"topic_alias_maximum": maximum} if maximum else None)
@@ -408,6 +417,7 @@ class TestTopicAliases:
         assert client.sent() == "e0 01 94"
 
     @conforms("5.0", "MQTT-3.3.2-7")
+    @rule(22)
     def test_aliases_end_with_the_connection(self) -> None:
         # Rule 22.
         client = Client(properties={"topic_alias_maximum": 1})

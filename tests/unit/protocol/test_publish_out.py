@@ -15,6 +15,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.protocol import ConnectionState, Outgoing, Session
+from tests.behaviour import rule
 from tests.conformance.conforms import conforms
 from tests.unit.protocol.sides import V5, V31, V311, Client, connack
 
@@ -122,6 +123,7 @@ class TestQos2:
         assert not client.session.outgoing
         assert client.sent() == ""
 
+    @rule(15)
     @pytest.mark.parametrize("code", REFUSALS, ids=hex)
     def test_pubrec_with_a_failure_ends_the_flow(self, code: int) -> None:
         # Rule 15: never answered with PUBREL.
@@ -297,6 +299,7 @@ class TestIdentifiers:
 
 class TestLimitsOfTheServer:
     @conforms("5.0", "MQTT-3.2.2-11")
+    @rule(24)
     def test_maximum_qos(self) -> None:
         # [MQTT-3.2.2-11]
         client = Client(connack("24 01"))
@@ -314,6 +317,7 @@ class TestLimitsOfTheServer:
         client.publish()
 
     @conforms("5.0", "MQTT-3.2.2-14")
+    @rule(24)
     def test_retain_available(self) -> None:
         # [MQTT-3.2.2-14]
         client = Client(connack("25 00"))
@@ -323,6 +327,7 @@ class TestLimitsOfTheServer:
         assert Client(connack("25 01")).connection.peer_retain_available
 
     @conforms("5.0", "MQTT-3.2.2-15")
+    @rule(24)
     @pytest.mark.parametrize(("qos", "size"), [(0, 14), (1, 12), (2, 12)])
     def test_maximum_packet_size(self, qos: int, size: int) -> None:
         # [MQTT-3.2.2-15]: 20 bytes, of which the payload may have so many.
@@ -386,6 +391,7 @@ class TestReceiveMaximum:
 
 class TestResuming:
     @conforms("5.0", "MQTT-3.3.1-1")
+    @rule(13)
     @pytest.mark.parametrize("qos", [1, 2])
     def test_with_dup_and_the_old_identifier(self, qos: int) -> None:
         # [MQTT-3.3.1-1] [MQTT-4.4.0-1]
@@ -403,6 +409,7 @@ class TestResuming:
         client.connection.publish(Outgoing("t", b"", 1, True))
         assert resumed(client.session).sent() == "3b 06 00 01 74 00 01 00"
 
+    @rule(13)
     def test_pubrel_instead_of_publish(self) -> None:
         # [MQTT-4.3.3-6]
         client = Client()
@@ -413,6 +420,7 @@ class TestResuming:
         again.give("70 02 00 01")
         assert again.connection.completed == [outgoing]
 
+    @rule(13)
     def test_in_the_original_order(self) -> None:
         # [MQTT-4.6.0-1] The PUBREL was sent after all of them.
         client = Client()
@@ -440,6 +448,7 @@ class TestResuming:
         again.give("40 02 00 03")
         assert again.connection.send_quota == 1
 
+    @rule(13)
     def test_nothing_new_before_all_is_sent_again(self) -> None:
         client = Client()
         for _ in range(3):

@@ -9,6 +9,7 @@ import pytest
 from mqttlite.errors import InvalidTopic, NotSupported, PacketTooLarge
 from mqttlite.packets import Suback, SubscriptionOptions, Unsuback
 from mqttlite.protocol import ConnectionState
+from tests.behaviour import rule
 from tests.unit.protocol.sides import V5, V311, Client, connack
 
 F = [("f", SubscriptionOptions(1))]
@@ -140,6 +141,7 @@ def test_what_cannot_be_sent_is_not_remembered() -> None:
 
 
 class TestWhatTheServerDoes:
+    @rule(24)
     @pytest.mark.parametrize(
         ("properties", "topic_filter"),
         [("28 00", "a/+"), ("28 00", "#"), ("2a 00", "$share/g/a"), ("28 00", "$share/g/+")],

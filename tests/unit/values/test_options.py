@@ -11,6 +11,7 @@ import pytest
 
 from mqttlite.errors import UsageError
 from mqttlite.options import FINAL_REASON_CODES, TLS, Reconnect
+from tests.behaviour import rule
 
 
 def test_defaults_of_reconnect() -> None:
@@ -20,6 +21,7 @@ def test_defaults_of_reconnect() -> None:
     assert policy.final_reason_codes is FINAL_REASON_CODES
 
 
+@rule(10)
 def test_final_reason_codes() -> None:
     # Malformed, unsupported version, client identifier, user name or password, not authorized,
     # banned, bad authentication method, session taken over, topic name, packet too large,
@@ -69,6 +71,7 @@ def test_values_do_not_change() -> None:
         TLS().verify = False  # type: ignore[misc]
 
 
+@rule(6)
 def test_tls_verifies_by_default() -> None:
     assert TLS().verify is True
     assert TLS() == TLS(
