@@ -38,15 +38,16 @@ class _CountingSelector(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.left = 0
-        self.action: Callable[[], object] | None = None
+        self.turns = 0
+        self.actions: dict[Callable[[], object], int] = {}
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         found = super().select(timeout)
-        if self.left:
-            self.left -= 1
-            if not self.left and self.action is not None:
-                self.action()
+        self.turns += 1
+        due = [action for action, turn in self.actions.items() if turn == self.turns]
+        for action in due:
+            del self.actions[action]
+            action()
         return found
 
 
@@ -63,9 +64,12 @@ class TurningLoop(asyncio.SelectorEventLoop):
         super().__init__(self._counting)
 
     def at_turn(self, number: int, action: Callable[[], object]) -> None:
-        """Do something in the turn of that number; 1 is the next one, 0 none."""
-        self._counting.left = number
-        self._counting.action = action
+        """Do something in the turn of that number, counted from now: 1 is the next one."""
+        self._counting.actions[action] = self._counting.turns + number
+
+    def forget(self, action: Callable[[], object]) -> None:
+        """Do not do it, if it is still to be done."""
+        self._counting.actions.pop(action, None)
 
     async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> list[Any]:
         found = self.addresses or [(host, port)]
@@ -114,7 +118,7 @@ class Cut:
             loop.at_turn(self.number, self._cancel)
         await asyncio.wait([self._task], timeout=TIMEOUT)
         if isinstance(loop, TurningLoop):
-            loop.at_turn(0, self._cancel)
+            loop.forget(self._cancel)
         assert self._task.done(), f"{self}: the call does not end"
         call.close()  # it may never have begun
         if self.made:
