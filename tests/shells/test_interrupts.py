@@ -110,6 +110,19 @@ async def test_a_time_out_loses_nothing(
 
 
 @only_5
+async def test_waiting_in_vain_for_a_delivery_leaves_no_waiters(bench: Lab, proxy: Proxy) -> None:
+    async with bench.client(f"mqtt://127.0.0.1:{proxy.port}") as client:
+        await bench.blocking(proxy.freeze)
+        delivery = client.publish_nowait(bench.topic, b"x", qos=1)
+        for timeout in (0, 0.001, 0):
+            with pytest.raises(TimeoutError):
+                await delivery.wait(timeout)
+            assert not delivery.waiters
+        await bench.blocking(proxy.thaw)
+        await delivery.wait(TIMEOUT)
+
+
+@only_5
 @pytest.mark.parametrize("timeout", TINY)
 async def test_a_time_out_at_a_full_outbox_takes_the_message_back(
     bench: Lab, proxy: Proxy, timeout: float
