@@ -17,7 +17,10 @@ from mqttlite.message import Message
 from tests.shells.lab import TIMEOUT, Kind, Lab
 from tests.shells.peer import Call, Peer
 
-pytestmark = pytest.mark.parametrize("version", ["5.0"])
+pytestmark = [
+    pytest.mark.parametrize("version", ["5.0"]),
+    pytest.mark.deadline(60.0),
+]
 
 embedded = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 

@@ -6,6 +6,7 @@ The broker runs on the same loop, so that a turn of the loop is a fixed point in
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
@@ -283,8 +284,9 @@ TAKE: dict[str, Callable[[AsyncSubscription], Coroutine[Any, Any, Message]]] = {
     "anext": lambda messages: messages.__anext__(),
     "get": lambda messages: messages.get(),
     "get in time": lambda messages: messages.get(TIMEOUT),
-    "wait_for": lambda messages: asyncio.wait_for(messages.get(), TIMEOUT),
 }
+if sys.version_info >= (3, 12):  # before, it could be swallowed by wait_for() itself
+    TAKE["wait_for"] = lambda messages: asyncio.wait_for(messages.get(), TIMEOUT)
 
 
 @every_how
