@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 
 from mqttlite.aio.delivery import AsyncDelivery
 from mqttlite.aio.driver import Driver
-from mqttlite.aio.subscription import AsyncHandler, AsyncSubscription
+from mqttlite.aio.subscription import AsyncHandler, AsyncSubscription, handled_by
 from mqttlite.client import (
     ClientCore,
     Event,
@@ -111,9 +111,13 @@ class AsyncClient(ClientBase):
             raise
         finally:
             await driver.wait_closed()
+        # Not for those handlers that wait for a close() themselves.
+        if (closer := handled_by.get()) is not None:
+            self._handled.discard(closer)
         for subscription in list(self._handled):
             left = timeout - (driver.now() - started)
-            await subscription.stop_handler(max(left, 0.0))
+            if subscription in self._handled:
+                await subscription.stop_handler(max(left, 0.0))
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -28,6 +28,9 @@ async def _connect(family: int, address: Any) -> socket.socket:
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.setblocking(False)
     try:
+        if family != socket.AF_UNIX:
+            # Asyncio sets it only for sockets that it makes itself.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(connection, address)
     except BaseException:
         connection.close()
@@ -43,12 +46,10 @@ async def _race(addresses: list[Address]) -> socket.socket:
     errors: list[BaseException] = []
     try:
         running: set[asyncio.Task[socket.socket]] = set()
-        while winner is None:
+        while winner is None and (waiting or running):
             if waiting:
                 attempts.append(asyncio.create_task(_connect(*waiting.popleft())))
                 running.add(attempts[-1])
-            elif not running:
-                raise errors[0]
             done, running = await asyncio.wait(
                 running,
                 timeout=HAPPY_EYEBALLS_DELAY if waiting else None,
@@ -60,17 +61,24 @@ async def _race(addresses: list[Address]) -> socket.socket:
                     winner = attempt
                 else:
                     errors.append(error)
-        return winner.result()
-    finally:
         await _clear_away([attempt for attempt in attempts if attempt is not winner])
+    except BaseException:
+        await _clear_away(attempts)
+        raise
+    if winner is None:
+        raise errors[0]
+    return winner.result()
 
 
 async def _clear_away(attempts: list[asyncio.Task[socket.socket]]) -> None:
     """Stop attempts that are not wanted, and close what they have achieved."""
     for attempt in attempts:
         attempt.cancel()
+        attempt.add_done_callback(_close)  # also if this is cancelled
     if attempts:
         await asyncio.wait(attempts)
-    for attempt in attempts:
-        if not attempt.cancelled() and attempt.exception() is None:
-            attempt.result().close()
+
+
+def _close(attempt: asyncio.Task[socket.socket]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()

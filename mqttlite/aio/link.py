@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from mqttlite.errors import MqttError
 from mqttlite.layers.stack import Layer
@@ -54,15 +54,13 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # that of uvloop is none by type
         connection = transport.get_extra_info("socket")
         if (
             hasattr(socket, "TCP_NOTSENT_LOWAT")
             and connection is not None
             and connection.family in (socket.AF_INET, socket.AF_INET6)
         ):
-            # TCP_NODELAY is asyncio's default.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
         if self._layer is None:
             self._opened.set_result(None)

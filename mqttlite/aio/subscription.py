@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextvars import ContextVar
 from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 AsyncHandler = Callable[[Message], Awaitable[object] | object]
 """What handles messages: a plain function, or one that is awaited."""
 
+_MOST_IN_A_ROW = 200
+
 _CANCEL_TIMEOUT = 1.0
 """Seconds that a cancelled handler has to end."""
+
+handled_by: ContextVar[AsyncSubscription | None] = ContextVar("handled_by", default=None)
+"""The subscription whose handler is running; also in the tasks that it has started."""
 
 _log = logging.getLogger("mqttlite.aio")
 
@@ -47,6 +53,7 @@ class AsyncSubscription(SubscriptionBase):
         self._client = client
         self._timeout = timeout
         self._waiters: list[asyncio.Future[None]] = []
+        self._in_a_row = 0  # messages that were taken without giving others their turn
         self.task: asyncio.Task[None] | None = None
         """The task that calls the handler, if there is one."""
         self._handler = handler
@@ -116,11 +123,16 @@ class AsyncSubscription(SubscriptionBase):
         return await self._next()
 
     async def _next(self) -> Message:
+        self._in_a_row += 1
+        if self._in_a_row > _MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         message = self._take()
         while message is None:
             if self._state.ended:
                 raise self._failure or StopAsyncIteration
             await self._wait()
+            self._in_a_row = 0
             message = self._take()
         return message
 
@@ -157,6 +169,7 @@ class AsyncSubscription(SubscriptionBase):
                 future.set_result(None)
 
     async def _handle_all(self, handler: AsyncHandler) -> None:
+        handled_by.set(self)
         while True:
             try:
                 message = await self._next()
@@ -173,12 +186,14 @@ class AsyncSubscription(SubscriptionBase):
             result = handler(message)
             if isawaitable(result):
                 await result
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             # It is not acknowledged: the server delivers it again in the next connection.
             self._state.reject(message)
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # it is this task that is cancelled, not one that the handler awaited
+            if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+                raise  # they end the event loop
             self._client.report_handler_error(error, message)
         else:
             self._state.finish_taken(processed=True)
@@ -188,7 +203,7 @@ class AsyncSubscription(SubscriptionBase):
     async def stop_handler(self, timeout: float) -> None:
         """Let the handler finish what it is at, for a while, then cancel it."""
         task = self.task
-        if task is None or task is asyncio.current_task():
+        if task is None:
             return
         _, pending = await asyncio.wait([task], timeout=timeout)
         if pending:

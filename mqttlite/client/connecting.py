@@ -192,6 +192,7 @@ class Connecting:
             maximum_packet_size=options.packet_size_limit,
             maximum_in_flight=options.in_flight_limit(self._version),
             maximum_own_aliases=MAXIMUM_TWO_BYTE_INTEGER if options.use_topic_aliases else 0,
+            waits=True,
             tracer=self._trace if self.traces_packets else None,
         )
         self._connection.checks_payload_format = options.check_payload_format
@@ -221,6 +222,8 @@ class Connecting:
         if self._closing is not None:
             self._finish_closing()
         elif self._cancelled:
+            if was_open:
+                self.events.append(Disconnected(error, None))
             self._connect_failed(error)
         elif was_open:
             self._connection_ended(error, now)

@@ -69,9 +69,6 @@ _GOODBYE: Final = 0.5
 _BUSY: Final = 1.0
 """Seconds after which to look again whether nothing is in flight."""
 
-_MOST_HELD: Final = 10_000
-"""Packets that may come while the program checks the server's authentication data."""
-
 _FIRST_IDENTIFIERS: Final = 2**27
 """Among so many the first subscription identifier is chosen at random."""
 
@@ -226,11 +223,10 @@ class ClientCore(Connecting):
 
     def _process(self, connection: ClientConnection, now: float) -> None:
         """Pass on what a connection has received, and send what has become possible."""
-        if self._unverified is not None:
-            if len(connection.received) > _MOST_HELD:
-                connection.disconnect(ReasonCode.QUOTA_EXCEEDED)
-        elif received := connection.take_received():
-            self._receive_packets(received, connection, now)
+        while received := connection.take_received():
+            packets = iter(received)
+            while (packet := self._dispatch.dispatch(packets)) is not None:
+                self._receive_packet(packet, connection, now)
         if connection.remarks:
             for text in connection.remarks:
                 self.notices.append(("mqttlite.protocol", WARNING, text))
@@ -246,17 +242,6 @@ class ClientCore(Connecting):
             self._check_closed(connection, now)
         elif self._closing is not None:
             self._check_drained(connection, now)
-
-    def _receive_packets(
-        self, received: Sequence[Packet], connection: ClientConnection, now: float
-    ) -> None:
-        packets = iter(received)
-        while (packet := self._dispatch.dispatch(packets)) is not None:
-            self._receive_packet(packet, connection, now)
-            if self._unverified is not None:
-                # What follows is not looked at before the server is known to be the right one.
-                connection.received[:0] = packets
-                return
 
     def _receive_packet(self, packet: Packet, connection: ClientConnection, now: float) -> None:
         """Any packet but PUBLISH and the acknowledgements of those that were sent."""
@@ -279,6 +264,7 @@ class ClientCore(Connecting):
     def _accepted(self, connack: Connack, connection: ClientConnection, now: float) -> None:
         """The server has accepted the connection: resume the session, or begin it anew."""
         self.state = ClientState.CONNECTED
+        connection.open()
         self.connack = connack
         self._attempt_deadline = None
         self._connected_at = now
@@ -311,6 +297,7 @@ class ClientCore(Connecting):
             operation, self._connecting = self._connecting, None
             self.finish(operation, connack)
         self.events.append(Connected(connack, str(self._servers.current)))
+        connection.receive_early()
 
     # --- enhanced authentication (section 4.12)
 

@@ -49,7 +49,7 @@ _FATES = {
     Fate.EXPIRED: "expired before it could be sent",
     Fate.DROPPED: "was dropped",
     Fate.LOST: "may be lost: the server lost the session before it had acknowledged the message",
-    Fate.CLOSED: "was not acknowledged when the client was closed",
+    Fate.CLOSED: "was not acknowledged before the end",
 }
 
 
@@ -105,7 +105,7 @@ class DeliveryState(Outgoing):
         """Say what became of it; without an ``error``, one is made for a fate that is a bad one."""
         self.fate = fate
         if error is None and fate not in (Fate.ACKNOWLEDGED, Fate.SENT):
-            error = self._explain()
+            error = self._explain(cause)
             error.__cause__ = cause
         self.error = error
 
@@ -116,8 +116,10 @@ class DeliveryState(Outgoing):
         else:
             self.settle(Fate.REFUSED)
 
-    def _explain(self) -> PublishError:
+    def _explain(self, cause: Exception | None) -> PublishError:
         said = _FATES.get(self.fate)
+        if said is not None and cause is not None:
+            said += f": {cause}"
         if said is None:
             said = f"was refused by the server: {describe_reason(self.reason_code)}"
             if self.reason_string:

@@ -54,6 +54,11 @@ class PacketReader:
         """Whether a packet has begun that is not complete yet."""
         return bool(self._gathered)
 
+    @property
+    def first_byte(self) -> int | None:
+        """The first byte of the packet that is not complete yet; None: there is none."""
+        return self._gathered[0] if self._gathered else None
+
     def feed(self, chunk: bytes) -> list[Packet]:
         """Take the next bytes of the stream and return the packets that they complete."""
         packets: list[Packet] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mqttlite.enums import ClosedBy, ReasonCode
+from mqttlite.enums import ClosedBy, PacketType, ReasonCode
 from mqttlite.errors import ConnectRefused, KeepAliveTimeout, NotSupported, ProtocolError
 from mqttlite.limits import MAXIMUM_PACKET_ID, MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
 from mqttlite.message import Properties
@@ -45,8 +45,13 @@ KERNEL_BACKLOG: Final = 128 * 1024
 """Bytes that a shell lets the system hold unsent, where the system can be told so. On a slow
 network megabytes could stand there, behind which the answer to a PINGREQ would come too late."""
 
+_FIRST_PACKETS: Final = (PacketType.CONNACK, PacketType.AUTH)
+
 _MOST_EXCESS: Final = 64 * 1024 * 1024
-"""Bytes of payload that a server may send in one connection beyond the Receive Maximum."""
+"""Bytes of payload that a server may send beyond the Receive Maximum, until it is within again."""
+
+_MOST_EARLY: Final = 10_000
+"""Packets that may come behind CONNACK before the owner has opened the connection."""
 
 # The PINGREQ has to arrive before the keep alive ends, not to leave just then.
 _PING_MARGIN: Final = 0.9
@@ -73,6 +78,7 @@ class ClientConnection(Connection):
         maximum_packet_size: int = MAXIMUM_PACKET_SIZE,
         maximum_in_flight: int = MAXIMUM_TWO_BYTE_INTEGER,
         maximum_own_aliases: int = 0,
+        waits: bool = False,
         ping_timeout: float = PING_TIMEOUT,
         tracer: Tracer | None = None,
     ) -> None:
@@ -80,7 +86,9 @@ class ClientConnection(Connection):
 
         [MQTT-3.1.0-1] [MQTT-3.1.0-2]. ``maximum_packet_size`` holds in MQTT 3.x, too, where the
         server is not told of it; ``maximum_in_flight`` is a limit of one's own below the server's
-        Receive Maximum, ``maximum_own_aliases`` one below its Topic Alias Maximum. Raises
+        Receive Maximum, ``maximum_own_aliases`` one below its Topic Alias Maximum.
+        ``waits``: what comes behind CONNACK is not looked at before ``open()`` and
+        ``receive_early()``, so that the owner can first say what becomes of the session. Raises
         UsageError if CONNECT cannot be written.
         """
         properties = connect.properties or {}
@@ -94,6 +102,8 @@ class ClientConnection(Connection):
         self.connack: Connack | None = None
         self.keep_alive = connect.keep_alive
         self._connect = connect
+        self._waits = waits
+        self._early: list[Packet] = []
         self._maximum_in_flight = maximum_in_flight
         self._maximum_own_aliases = maximum_own_aliases
         self._method = properties.get("authentication_method")
@@ -122,6 +132,11 @@ class ClientConnection(Connection):
 
     def _receive_handshake(self, packet: Packet) -> None:
         """[MQTT-3.2.0-1] The first packet from the server is CONNACK, or AUTH if it was asked."""
+        if self.connack is not None:
+            if len(self._early) >= _MOST_EARLY:
+                raise ProtocolError("too much came at once", ReasonCode.QUOTA_EXCEEDED)
+            self._early.append(packet)
+            return
         if isinstance(packet, Auth) and self._method is not None:
             if not self._allows_problem_information:
                 check_problem_information(packet)
@@ -165,8 +180,24 @@ class ClientConnection(Connection):
             self._own_aliases = OutgoingAliases(aliases)
         if properties.get("session_expiry_interval") == 0:  # the server keeps no sessions
             self.redelivers = False
-        self.state = ConnectionState.OPEN
         self.received.append(packet)
+        if not self._waits:
+            self.open()
+
+    def open(self) -> None:
+        """From now on messages may be sent; called by the owner of a connection that ``waits``."""
+        if self.state is ConnectionState.CONNECTING:
+            self.state = ConnectionState.OPEN
+
+    def receive_early(self) -> None:
+        """Look at what has come behind CONNACK."""
+        early, self._early = self._early, []
+        try:
+            for packet in early:
+                if self.state is ConnectionState.OPEN:
+                    self._receive_open(packet)
+        except ProtocolError as error:
+            self._fail(error)
 
     def check_subscription(
         self,
@@ -188,15 +219,16 @@ class ClientConnection(Connection):
             raise NotSupported(f"{topic_filter!r}: the server has no shared subscriptions")
 
     def _receive_excess(self, message: Message) -> None:
-        """Bear what Mosquitto 2.0 does.
+        """Bear what Mosquitto 2.0 does: with every acknowledgement it begins to count anew.
 
-        With every acknowledgement, and when a session is resumed, it begins to count anew. To
-        disconnect for that would not end: it does the same in the next connection. So this is
-        for a server that sends too much before it has an acknowledgement, or far too much.
+        It also sends everything at once that a resumed session has in flight. To disconnect for
+        that would not help, it would do the same in the next connection. Whatever is more than
+        that, or far too much, is a fault.
         """
         self._excess_size += len(message.payload)
+        counted_anew = self.receive_maximum + self._room_given * (self.receive_maximum - 1)
         if (
-            not (self._has_acknowledged or message.dup)
+            not (message.dup or self._incoming_in_flight < counted_anew)
             or self._incoming_in_flight >= MAXIMUM_PACKET_ID
             or self._excess_size > _MOST_EXCESS
         ):
@@ -300,6 +332,8 @@ class ClientConnection(Connection):
     def _receive_disconnect(self, packet: Disconnect) -> None:
         if self.version != V5:
             raise ProtocolError("a server of MQTT 3.x must not send DISCONNECT")
+        if packet.reason_code == ReasonCode.DISCONNECT_WITH_WILL_MESSAGE:
+            raise ProtocolError("DISCONNECT with will message from the server, which has none")
         if packet.properties and "session_expiry_interval" in packet.properties:
             raise ProtocolError("DISCONNECT with a session expiry from the server")
         super()._receive_disconnect(packet)
@@ -319,9 +353,16 @@ class ClientConnection(Connection):
 
     def receive(self, data: bytes, now: float) -> None:
         """As Connection.receive; the answer to a PINGREQ may stand behind a long packet."""
+        if self._excess_size and self._incoming_in_flight <= self.receive_maximum:
+            self._excess_size = 0
         if self._ping_time is not None and self._reader.is_inside_packet:
             self._ping_time = now
         super().receive(data, now)
+        if self.connack is None and self.state is ConnectionState.CONNECTING:
+            first = self._reader.first_byte
+            if first is not None and first >> 4 not in _FIRST_PACKETS:
+                # What it says of its length may never come: it is another protocol.
+                self._fail(ProtocolError("the server does not begin with CONNACK: is it MQTT?"))
 
     def pause(self, now: float, *, paused: bool) -> None:
         """Nothing is read for a while, or again: only what is read can be missed."""

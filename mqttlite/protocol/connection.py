@@ -166,7 +166,7 @@ class Connection:
         """Whether the peer keeps unacknowledged messages for the next connection."""
         self._abandoned = 0
         self._incoming_in_flight = 0  # counts against receive_maximum
-        self._has_acknowledged = False
+        self._room_given = 0  # times that an acknowledgement has made room for a message
         self.remarks: list[str] = []
         """What the owner may want to log."""
         self._aliases: dict[int, str] = {}
@@ -326,7 +326,11 @@ class Connection:
             self._receive_excess(message)
         self._incoming_in_flight += 1
 
-    def _receive_excess(self, message: Message) -> None:
+    def _give_room(self) -> None:
+        self._incoming_in_flight -= 1
+        self._room_given += 1
+
+    def _receive_excess(self, _message: Message) -> None:
         """A message that is more than this side has allowed [MQTT-3.3.4-9]."""
         raise ProtocolError(
             f"more than {self.receive_maximum} messages came before the first of them was "
@@ -391,9 +395,8 @@ class Connection:
             if receipt.state is ReceiptState.ABANDONED:
                 continue
             receipt.state = ReceiptState.ANSWERED
-            self._has_acknowledged = True
             if receipt.qos == 1:
-                self._incoming_in_flight -= 1
+                self._give_room()
             if receipt.answer is not None or self.tracer is not None:
                 self._send_answer(receipt, receipt.answer or Answer(0))
             elif receipt.qos == 1:
@@ -408,7 +411,7 @@ class Connection:
             self.send(Puback(receipt.packet_id, reason_code, properties))
             return
         if reason_code >= ReasonCode.UNSPECIFIED_ERROR:  # [MQTT-4.3.3-9] it ends here
-            self._incoming_in_flight -= 1
+            self._give_room()
             self.session.incoming.pop(receipt.packet_id, None)
         self.send(Pubrec(receipt.packet_id, reason_code, properties))
 
@@ -418,7 +421,7 @@ class Connection:
             raise ProtocolError("PUBREL for a message that got no PUBREC yet")
         self.session.incoming.pop(packet.packet_id, None)
         if receipt is not None and receipt.connection is self:
-            self._incoming_in_flight -= 1
+            self._give_room()
         # [MQTT-4.3.3-11]; an unknown identifier is no error (section 4.3.3, note).
         code = 0 if receipt is not None else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
         self.send(Pubcomp(packet.packet_id, code))

@@ -83,7 +83,7 @@ class Client(ClientBase):
                 core.cancel_connect(monotonic())
             raise
         finally:
-            if not self.is_connected:
+            if self.is_idle:
                 driver.join(_GRACE)
         return operation.result()
 

@@ -182,7 +182,14 @@ class Driver:
             if operation.waiters is None:
                 operation.waiters = []
             operation.waiters.append(waiter)
-        if not waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+        try:
+            in_time = waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+        except BaseException:  # a KeyboardInterrupt
+            with self.lock:
+                if waiter in operation.waiters:
+                    operation.waiters.remove(waiter)
+            raise
+        if not in_time:
             with self.lock:
                 if not operation.done:
                     operation.waiters.remove(waiter)

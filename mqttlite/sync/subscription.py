@@ -134,10 +134,15 @@ class Subscription(SubscriptionBase):
                 waiter.acquire()
                 self._waiters.append(waiter)
             left = -1.0 if deadline is None else max(0.0, deadline - monotonic())
-            if not waiter.acquire(timeout=left):
-                with driver.lock:
-                    if waiter in self._waiters:
-                        self._waiters.remove(waiter)
+            in_time = False
+            try:
+                in_time = waiter.acquire(timeout=left)
+            finally:
+                if not in_time:  # or it was a KeyboardInterrupt
+                    with driver.lock:
+                        if waiter in self._waiters:
+                            self._waiters.remove(waiter)
+            if not in_time:
                 raise TimeoutError(f"no message within {timeout:g} seconds")
 
     def wake(self) -> None:

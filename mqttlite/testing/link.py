@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from mqttlite.errors import ConnectionLost
 from mqttlite.layers.tls import TlsLayer
@@ -38,8 +38,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # That of uvloop is none by its type.
+        self._transport = transport = cast("asyncio.Transport", transport)
         self._connection = self._broker.link_opened(self)
 
     def data_received(self, data: bytes) -> None:

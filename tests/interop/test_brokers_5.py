@@ -232,12 +232,7 @@ async def test_nothing_is_lost_when_the_receive_maximum_is_small(lab: ServerLab,
             message.ack()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: the client ends a connection on which the Receive Maximum is exceeded. Mosquitto "
-    "2.0.11 exceeds it whenever it has queued messages, aedes always; after each reconnection they "
-    "do so again, and a slow consumer hardly gets anywhere",
-)
+@lacks("aedes", "does not heed the Receive Maximum [MQTT-3.3.4-9]")
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_a_slow_consumer_stays_connected(lab: ServerLab, qos: int) -> None:
     ups = lab.queue()

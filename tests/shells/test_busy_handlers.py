@@ -14,7 +14,7 @@ import pytest
 from mqttlite.aio import AsyncClient
 from mqttlite.errors import ConnectionClosed
 from mqttlite.message import Message
-from tests.shells.lab import TIMEOUT, Kind, Lab
+from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.peer import Call, Peer
 
 pytestmark = [
@@ -297,9 +297,6 @@ async def test_a_handler_that_closes_the_client_with_much_to_do(lab: Lab) -> Non
 
 
 @embedded
-@pytest.mark.xfail(
-    strict=True, reason="BUG: each waits for the other, and cancels it when its time is over"
-)
 @pytest.mark.parametrize("kind", ["aio"], indirect=True)
 async def test_two_handlers_that_close_the_client(lab: Lab) -> None:
     """Neither waits for the other one's end, which would not come before its own."""
@@ -325,9 +322,6 @@ async def test_two_handlers_that_close_the_client(lab: Lab) -> None:
 
 
 @embedded
-@pytest.mark.xfail(
-    strict=True, reason="BUG: close() waits for the handler that waits for it, and cancels it"
-)
 @pytest.mark.parametrize("kind", ["aio"], indirect=True)
 async def test_a_handler_that_closes_the_client_in_a_task(lab: Lab) -> None:
     """As asyncio.gather() and a TaskGroup do it, and asyncio.wait_for() in Python 3.11."""
@@ -353,17 +347,8 @@ async def test_a_handler_that_closes_the_client_in_a_task(lab: Lab) -> None:
 # --- what a handler may raise
 
 
-@pytest.fixture
-def ends_the_task(request: pytest.FixtureRequest, kind: Kind) -> None:
-    """Expect the fault that such an error ends the task that calls the handler."""
-    if kind.name == "aio":
-        reason = "BUG: a BaseException of a handler is not reported, and no other message handled"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
 @embedded
 @pytest.mark.parametrize("error", [Private(), BaseExceptionGroup("several", [Private()])])
-@pytest.mark.usefixtures("ends_the_task")
 async def test_whatever_a_handler_raises_is_reported_and_it_goes_on(
     lab: Lab, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -103,16 +103,7 @@ def servers(
     return Servers(None if request.param == "tcp" else certificates)
 
 
-@pytest.fixture
-def forgets_a_socket(request: pytest.FixtureRequest, how: How) -> None:
-    """Expect the fault that a winner is forgotten while the losers are cleared away."""
-    if request.node.callspec.params["servers"] == TWO_ADDRESSES and how == "turn":
-        reason = "BUG: cancelled when the race of addresses is decided, dialing forgets a socket"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
 @every_how
-@pytest.mark.usefixtures("forgets_a_socket")
 def test_connect(how: How, servers: Servers) -> None:
     """Cancelled, it leaves nothing behind; the next one works."""
 
@@ -215,7 +206,6 @@ def test_close_while_a_handler_is_at_work(how: How) -> None:
 
 
 @every_how
-@pytest.mark.usefixtures("forgets_a_socket")
 def test_a_block_with_a_client(how: How, servers: Servers) -> None:
     async def scenario() -> None:
         async with servers as client:

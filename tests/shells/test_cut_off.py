@@ -370,10 +370,6 @@ async def test_a_final_refusal_while_it_reconnects(bench: Lab) -> None:
         await client.close()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: Client.connect() waits a second for the end of an I/O thread that goes on",
-)
 def test_connect_does_not_wait_for_a_thread_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is lost at once is restored by the thread that opened it."""
     joined: list[bool] = []

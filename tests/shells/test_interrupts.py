@@ -477,9 +477,6 @@ def test_ctrl_c_while_closing(proxy: Proxy, topic: str) -> None:
         assert messages.get(TIMEOUT).payload == b"x"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: an interrupted wait leaves its lock in the list of those who wait"
-)
 def test_ctrl_c_again_and_again_leaves_no_waiters(proxy: Proxy, topic: str) -> None:
     with ground(proxy, topic) as it:
         proxy.freeze()

@@ -220,10 +220,7 @@ async def test_descriptors_above_1024(bench: Lab, many_files: None) -> None:  # 
 @pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="looks for the client's socket there"
 )
-async def test_small_packets_leave_at_once(bench: Lab, request: pytest.FixtureRequest) -> None:
-    if bench.kind.name == "aio":
-        reason = "BUG: asyncio sets TCP_NODELAY only if the socket was made with IPPROTO_TCP"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+async def test_small_packets_leave_at_once(bench: Lab) -> None:
     with Peer(decent("5.0")) as peer:
         async with bench.client(peer.url) as client:
             sockets = [
@@ -309,7 +306,6 @@ uvloop.run(main())
 
 
 @rule(30)
-@pytest.mark.xfail(strict=True, reason="BUG: aio/link.py wants asyncio.Transport, uvloop has none")
 def test_uvloop() -> None:
     pytest.importorskip("uvloop")
     with Broker() as broker:

@@ -51,7 +51,7 @@ class FloodedMosquitto(MosquittoBroker):
     """A Mosquitto that holds a flood in memory only: it is written to no disk."""
 
     obeys = False
-    """2.0.11 exceeds the Receive Maximum: see cut_off."""
+    """2.0.11 exceeds the Receive Maximum."""
 
     def dropped_nothing(self) -> bool:
         return "dropped" not in self.mosquitto.log
@@ -74,19 +74,6 @@ def broker(
     else:
         with EmbeddedBroker(maximum_held=2 * FLOOD) as own, ignored_port(own.port):
             yield own
-
-
-@pytest.fixture
-def cut_off(request: pytest.FixtureRequest, broker: AnyBroker) -> None:
-    """Expect the fault that a broker which exceeds the Receive Maximum brings nothing any more.
-
-    Mosquitto 2.0.11 does, when messages wait: an acknowledgement makes it send as many as the
-    Receive Maximum says, whatever else is on its way; and all of them again after a reconnection.
-    """
-    window = request.node.callspec.params.get("window", WINDOW)
-    if isinstance(broker, FloodedMosquitto) and window < WIDEST:
-        reason = "BUG: an excess of messages ends the connection, and every later one, too"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 async def flood(
@@ -137,7 +124,6 @@ async def until_buffered(lab: Lab, messages: AsyncSubscription, count: int) -> N
 
 @pytest.mark.parametrize(("qos", "count"), [(1, FLOOD), (2, FLOOD // 10)])
 @pytest.mark.parametrize("window", [WINDOW, WIDEST])
-@pytest.mark.usefixtures("cut_off")
 async def test_a_flood_is_held_back_and_nothing_is_lost(
     lab: Lab, broker: AnyBroker, qos: int, count: int, window: int
 ) -> None:
@@ -180,7 +166,6 @@ async def test_a_flood_is_held_back_and_nothing_is_lost(
     assert broker.dropped_nothing()
 
 
-@pytest.mark.usefixtures("cut_off")
 async def test_a_flood_for_a_slow_handler(lab: Lab, broker: AnyBroker) -> None:
     count = FLOOD // 10
     permits, entered = lab.queue(), lab.queue()

@@ -25,6 +25,7 @@ from mqttlite.errors import (
     SubscribeError,
     UnsubscribeError,
     UsageError,
+    WebSocketRefused,
 )
 
 
@@ -41,6 +42,7 @@ def test_the_hierarchy() -> None:
             KeepAliveTimeout,
             ConnectionLost,
         ],
+        ConnectFailed: [WebSocketRefused],
         ProtocolError: [MalformedPacket],
         OperationError: [PublishError, SubscribeError, UnsubscribeError, AuthError],
     }

@@ -186,7 +186,7 @@ def test_bad_argument(arguments: dict[str, Any], message: str) -> None:
 
 def test_transports_that_are_not_there_yet() -> None:
     with pytest.raises(NotSupported):
-        Bare("wss://h")
+        Bare("quic://h")
 
 
 def test_tls() -> None:

@@ -124,7 +124,7 @@ class TestConnecting:
         hand.core.transport_opened(hand.now)
         hand.core.receive(b"\x20\2\0\1", hand.now)
         hand.hang_up()
-        assert hand.core.take_action() == Dial(ENDPOINT, TLS())
+        assert hand.core.take_action() == Dial(ENDPOINT, version=ProtocolVersion.MQTT_3_1_1)
         hand.core.transport_opened(hand.now)
         assert hand.sent()[8:9] == b"\4"
         hand.core.receive(b"\x20\2\0\0", hand.now)

@@ -1,7 +1,5 @@
 """What a server sends behind CONNACK in the same piece of bytes."""
 
-import pytest
-
 from mqttlite.client.subscriptions import SubscriptionState
 from mqttlite.packets import SubscriptionOptions
 from tests.behaviour import rule
@@ -10,10 +8,6 @@ from tests.unit.client.hand import Hand
 CONNACK = "2003000000"
 MESSAGE = "34080001740007006f6b"  # QoS 2, topic "t", identifier 7
 AGAIN = "3c" + MESSAGE[2:]
-BUG = (
-    "BUG: Publisher.start_session() clears Session.incoming after what stands behind CONNACK "
-    "has been received"
-)
 
 
 def together(*packets: str) -> tuple[Hand, SubscriptionState]:
@@ -28,7 +22,6 @@ def together(*packets: str) -> tuple[Hand, SubscriptionState]:
 
 
 @rule(15)
-@pytest.mark.xfail(strict=True, reason=BUG)
 def test_a_message_of_qos_2_is_remembered() -> None:
     hand, unmatched = together(CONNACK, MESSAGE)
     message = unmatched.take()
@@ -42,7 +35,6 @@ def test_a_message_of_qos_2_is_remembered() -> None:
 
 
 @rule(16)
-@pytest.mark.xfail(strict=True, reason=BUG)
 def test_a_message_of_qos_2_gives_its_place_back() -> None:
     """Or a Receive Maximum of 1 would be used up for as long as the connection lasts."""
     hand = Hand(receive_maximum=1)
