@@ -51,10 +51,8 @@ def test_the_example_of_rfc_5802() -> None:
     assert handler.method == "SCRAM-SHA-1"
     assert handler.start() == b"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"
     assert handler.respond(
-        b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWs7j,s=QSXCR+Q6sek8bf92,i=4096", {}
-    ) == (
-        b"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="
-    )
+        b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096", {}
+    ) == (b"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=")
     handler.finish(b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=", {})
 
 
