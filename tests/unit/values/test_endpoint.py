@@ -186,7 +186,6 @@ def test_the_encryption_is_not_given_up(reference: str) -> None:
         "a/path",
         "a?query",
         "http://a",
-        "ws://a/mqtt",
         "://",
         "[::1",
         "a good:one b:ad",
