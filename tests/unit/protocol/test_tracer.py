@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mqttlite.enums import ProtocolVersion
+from mqttlite.errors import UsageError
 from mqttlite.message import Message
 from mqttlite.packets import (
     Auth,
@@ -26,7 +27,7 @@ from mqttlite.packets import (
     Unsuback,
     Unsubscribe,
 )
-from mqttlite.protocol import Session
+from mqttlite.protocol import Outgoing, Session
 from tests.unit.protocol.sides import ALL, V5, V311, Client, connack
 
 QOS_1 = "32 06 00 01 74 00 {:02x} 00"
@@ -218,9 +219,10 @@ def test_what_waits_for_quota_is_told_when_it_goes() -> None:
 def test_refused_messages_are_told_nothing_of() -> None:
     trace = Trace(connack("24 00 27 00 00 00 14"))
     trace.told()
-    for arguments in (("t", b"", 1), ("t", bytes(100)), ("#", b"")):
-        with pytest.raises(ValueError, match=r"."):
-            trace.client.publish(*arguments)
+    refused = (Outgoing("t", b"", 1), Outgoing("t", bytes(100)), Outgoing("#", b""))
+    for outgoing in refused:
+        with pytest.raises(UsageError):
+            trace.client.connection.publish(outgoing)
     assert trace.told() == []
 
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqttlite import auth
 from mqttlite.auth import ScramAuth, saslprep
 from mqttlite.errors import AuthError, UsageError
 
@@ -302,7 +301,7 @@ def test_salting_is_done_again_only_for_another_salt_or_count(
         salted.append((salt, iterations))
         return real(name, password, salt, iterations)
 
-    monkeypatch.setattr(auth.hashlib, "pbkdf2_hmac", count)
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", count)
     handler = make()
     other_salt = CHALLENGE.replace(b"W22Z", b"W23Z")
     other_count = CHALLENGE.replace(b"4096", b"4097")
