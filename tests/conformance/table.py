@@ -18,10 +18,7 @@ NOT_TESTED: Final[dict[tuple[str, str], str]] = {
 """Statements that bind a client and that no test shows: why not."""
 
 _TO_BE_WRITTEN: Final = {
-    "5.0": """
-    3.1.2-30 3.2.2-17 3.2.2-18 3.3.2-9 3.15.1-1 3.15.2-1 3.15.2-2 3.15.2-3 4.12.0-2 4.12.0-3
-    4.12.0-5 4.12.0-6 4.12.0-7 4.12.1-1 4.12.1-2 6.0.0-1 6.0.0-2 6.0.0-3 6.0.0-4 RULE-10
-    """,
+    "5.0": "6.0.0-1 6.0.0-2 6.0.0-3 6.0.0-4",
 }
 for _version, _numbers in _TO_BE_WRITTEN.items():
     for _number in _numbers.split():

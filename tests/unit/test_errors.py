@@ -77,6 +77,21 @@ def test_connection_closed() -> None:
     assert ConnectionClosed("x", reason_code=0).reason_code is ReasonCode.SUCCESS
 
 
+def test_user_properties_of_a_connection_that_is_closed() -> None:
+    assert ConnectionClosed("gone").user_properties == []
+    given = (("a", "1"), ("a", "2"))
+    error = ConnectRefused("no", user_properties=given)
+    assert error.user_properties == [("a", "1"), ("a", "2")]
+    # Each error has a list of its own.
+    ConnectionClosed("gone").user_properties.append(("b", "3"))
+    assert ConnectionClosed("gone").user_properties == []
+    pairs = [("a", "1")]
+    error = ConnectRefused("no", user_properties=pairs)
+    pairs.clear()
+    assert error.user_properties == [("a", "1")]
+    assert pickle.loads(pickle.dumps(error)).user_properties == [("a", "1")]
+
+
 def test_a_reason_code_without_a_name_stays_a_number() -> None:
     error = ConnectionLost("x", reason_code=0xFF)
     assert error.reason_code == 0xFF

@@ -4,8 +4,17 @@ from typing import Any, Final, cast
 
 import pytest
 
+from mqttlite.enums import ReasonCode
 from mqttlite.errors import InvalidTopic, UsageError
-from mqttlite.message import Message, Properties, Will, as_bytes, check_qos, remaining_seconds
+from mqttlite.message import (
+    Message,
+    Properties,
+    Will,
+    as_bytes,
+    check_qos,
+    check_text,
+    remaining_seconds,
+)
 from tests.behaviour import rule
 
 
@@ -16,9 +25,11 @@ def _anything(value: object) -> Any:
 class Receipt:
     def __init__(self) -> None:
         self.count = 0
+        self.answers: list[tuple[int, Any]] = []
 
-    def acknowledge(self, reason_code: int = 0, properties: Any = None) -> None:  # noqa: ARG002
+    def acknowledge(self, reason_code: int = 0, properties: Any = None) -> None:
         self.count += 1
+        self.answers.append((reason_code, properties))
 
 
 # --- payloads ---
@@ -187,6 +198,34 @@ def test_ack() -> None:
     assert receipt.count == 1
 
 
+def test_ack_with_a_reason() -> None:
+    message = Message("t", b"")
+    message.ack(0x97, reason_string="full", user_properties=[("a", "b")])  # nothing to refuse
+    receipt = Receipt()
+    message._receipt = receipt
+    message.ack()
+    message.ack(0x87)
+    message.ack(ReasonCode.QUOTA_EXCEEDED, reason_string="full")
+    message.ack(0x83, user_properties=(("a", "1"), ("a", "2")))
+    message.ack(0x10, reason_string="", user_properties=[("b", "")])
+    assert receipt.answers == [
+        (0, None),
+        (0x87, None),
+        (0x97, {"reason_string": "full"}),
+        (0x83, {"user_properties": [("a", "1"), ("a", "2")]}),
+        (0x10, {"reason_string": "", "user_properties": [("b", "")]}),
+    ]
+
+
+def test_user_properties_of_an_acknowledgement_are_copied() -> None:
+    message = Message("t", b"")
+    message._receipt = receipt = Receipt()
+    pairs = [("a", "1")]
+    message.ack(user_properties=pairs)
+    pairs.clear()
+    assert receipt.answers == [(0, {"user_properties": [("a", "1")]})]
+
+
 @rule(8)
 def test_the_repr_of_a_message_does_not_show_the_payload() -> None:
     message = Message("a/b", b"s3cret", 1, properties={"correlation_data": b"s3cret"})
@@ -233,6 +272,39 @@ def test_the_payload_of_a_will_is_binary_data() -> None:
 def test_the_qos_of_a_will() -> None:  # [MQTT-3.1.2-12]
     with pytest.raises(UsageError, match="qos must be 0, 1 or 2, not 3"):
         Will("t", qos=3)
+
+
+def test_a_will_that_is_said_to_be_text() -> None:
+    assert Will("t", "ä", payload_format_indicator=1).payload == b"\xc3\xa4"
+    assert Will("t", b"\xff", payload_format_indicator=0).payload == b"\xff"
+    assert Will("t", b"\xff").payload == b"\xff"
+    with pytest.raises(UsageError, match=r"payload_format_indicator says .* at byte 6") as raised:
+        Will("t", b"s3cret\xff", payload_format_indicator=1)
+    assert "s3cret" not in str(raised.value)
+
+
+# What section 1.5.4 forbids in strings of MQTT, a payload may have: U+0000, and no characters.
+@pytest.mark.parametrize("payload", [b"", b"abc", "ä€\U0001f600".encode(), b"\0", b"\xef\xbf\xbf"])
+def test_text(payload: bytes) -> None:
+    check_text(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "position"),
+    [
+        (b"\xff", 0),
+        (b"s3cret\x80", 6),
+        (b"a\xc3", 1),  # it ends too early
+        (b"a\xed\xa0\x80", 1),  # a surrogate
+        (b"\xc0\x80", 0),  # U+0000, too long
+        (b"ab\xf4\x90\x80\x80", 2),  # beyond the last character
+    ],
+)
+def test_what_is_no_text(payload: bytes, position: int) -> None:
+    with pytest.raises(UsageError, match=f"not at byte {position}$") as raised:
+        check_text(payload)
+    assert "s3cret" not in str(raised.value)
+    assert raised.value.__cause__ is None
 
 
 def test_wills_are_equal_by_value() -> None:

@@ -1,6 +1,7 @@
 """Topic names, topic filters, and what matches what."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, Final
 
 import pytest
@@ -393,6 +394,90 @@ def test_removing_what_is_not_there(topic_filter: str) -> None:
     assert list(tree.match("a/b")) == [1]
 
 
+# --- what may overlap ---
+
+
+def _tree(*topic_filters: str) -> TopicTree[str]:
+    tree: TopicTree[str] = TopicTree()
+    for each in topic_filters:
+        tree.add(each, each)
+    return tree
+
+
+def _overlap(topic_filter: str, *others: str) -> bool:
+    return _tree(*others).may_overlap(topic_filter)
+
+
+def test_every_two_short_filters_overlap_or_do_not() -> None:
+    # If two filters have a topic in common, they have one of these levels: "z" stands for all
+    # that neither of them names. The empty text is taken for a topic here: it is none, but it is
+    # all that "+" and "/#" have in common, and True is the safe answer.
+    names = ["", "a", "$a", "z"]
+    topics = ["/".join(each) for size in (1, 2, 3, 4) for each in product(names, repeat=size)]
+    levels = ["", "a", "$a", "+"]
+    beginnings = [list(each) for size in (0, 1, 2, 3) for each in product(levels, repeat=size)]
+    filters = ["/".join(each) for each in beginnings if each and each != [""]]
+    filters += ["/".join([*each, "#"]) for each in beginnings if len(each) < 3]
+    matched = {each: {topic for topic in topics if naive_matches(each, topic)} for each in filters}
+    assert all(matched.values())
+    wrong = [
+        (one, other)
+        for one in filters
+        for tree in [_tree(one)]
+        for other in filters
+        if tree.may_overlap(other) == matched[one].isdisjoint(matched[other])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "other", "expected"),
+    [
+        ("a", "a", True),
+        ("a", "b", False),
+        ("a/b", "a", False),
+        ("a/#", "a", True),
+        ("a", "a/#", True),
+        ("#", "$SYS/#", False),
+        ("+/b", "$SYS/b", False),
+        ("$SYS/+", "$SYS/b", True),
+        ("a/$b", "a/+", True),
+        ("$share/g/a/+", "a/b", True),
+        ("a/+", "$share/g/+/b", True),
+        ("$share/g/a", "$share/g/b", False),
+    ],
+)
+def test_two_filters_overlap(topic_filter: str, other: str, expected: bool) -> None:
+    assert _overlap(topic_filter, other) is expected
+    assert _overlap(other, topic_filter) is expected
+
+
+def test_nothing_overlaps_an_empty_tree() -> None:
+    for topic_filter in ("a", "+", "#", "$a/#"):
+        assert not _overlap(topic_filter)
+
+
+def test_what_was_removed_does_not_overlap() -> None:
+    tree: TopicTree[int] = TopicTree()
+    tree.add("a/b/c", 1)
+    tree.add("a/x", 2)
+    tree.remove("a/b/c", 1)
+    assert not tree.may_overlap("a/b/#")
+    assert tree.may_overlap("a/+")
+
+
+def test_a_long_search_is_given_up_for_the_safe_answer() -> None:
+    tree: TopicTree[int] = TopicTree()
+    for number in range(10_000):
+        tree.add(f"{number}/a", number)
+    assert tree.may_overlap("+/a")
+    assert tree.may_overlap("+/b")  # which is not so
+    # One that is not long is not given up, however many filters there are.
+    assert tree.may_overlap("9999/+")
+    assert not tree.may_overlap("9999/b")
+    assert not tree.may_overlap("other/+")
+
+
 # --- properties ---
 
 LEVELS: Final = st.sampled_from(["", "a", "b", "$a", "$SYS", "$share", "c$", "ä"])
@@ -446,6 +531,30 @@ def test_the_tree_is_a_list_of_filters(
         remaining.remove(entries[index])
     assert not tree._root.children
     assert not tree._root.values
+
+
+SHORT_FILTERS: Final = st.builds(
+    lambda levels, end: "/".join([*levels, *end]),
+    st.lists(st.sampled_from(["", "a", "b", "$a", "+"]), max_size=3),
+    st.sampled_from([["#"], ["+"], ["a"], ["b"]]),
+)
+SHORT_TOPICS: Final = [
+    "/".join(each)
+    for size in (1, 2, 3, 4)
+    for each in product(["", "a", "b", "$a", "z"], repeat=size)
+]
+
+
+@settings(deadline=None, max_examples=200)
+@given(SHORT_FILTERS, st.lists(SHORT_FILTERS, max_size=6))
+def test_a_filter_overlaps_a_tree_if_it_overlaps_one_of_its_filters(
+    topic_filter: str, others: list[str]
+) -> None:
+    expected = any(
+        naive_matches(topic_filter, topic) and any(naive_matches(each, topic) for each in others)
+        for topic in SHORT_TOPICS
+    )
+    assert _overlap(topic_filter, *others) is expected
 
 
 @settings(deadline=None, max_examples=200)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import KeepAliveTimeout
@@ -220,3 +222,130 @@ def test_late_alarm_still_pings_before_it_gives_up(late: float) -> None:
     assert pass_to(client, late) == PINGREQ
     assert client.connection.state is ConnectionState.OPEN
     assert client.connection.next_deadline() == late + 10.0
+
+
+@pytest.mark.parametrize("keep_alive", [1, 5, 8])
+def test_answer_that_is_late_does_not_make_this_side_silent(keep_alive: int) -> None:
+    # Its time is longer than the keep alive: the server hears something all the same.
+    client = make(keep_alive=keep_alive)
+    last = now = 1000.0
+    while client.connection.state is ConnectionState.OPEN:
+        deadline = client.connection.next_deadline()
+        assert deadline is not None
+        assert deadline > now
+        now = deadline
+        if pass_to(client, now):
+            assert now - last <= keep_alive
+            last = now
+    assert now == pytest.approx(1000.0 + 0.9 * keep_alive + 10.0)
+
+
+class Life:
+    """A connection whose time passes without a hitch, and what both sides have said in it."""
+
+    def __init__(self, keep_alive: int, ping_timeout: float) -> None:
+        self.client = Client(keep_alive=keep_alive, ping_timeout=ping_timeout)
+        self.keep_alive = keep_alive
+        self.longest = keep_alive + ping_timeout
+        self.now = self.last_sent = self.last_heard = 0.0
+        self.is_inside = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.client.connection.state is ConnectionState.OPEN
+
+    def take(self) -> None:
+        """Send what there is; see that the time of silence was not too long."""
+        self.client.now = self.now
+        if self.client.sent():
+            assert self.now - self.last_sent <= self.keep_alive
+            self.last_sent = self.now
+
+    def pass_to(self, then: float) -> None:
+        """Let time pass; the alarms go off when they are to."""
+        connection = self.client.connection
+        while (deadline := connection.next_deadline()) is not None and deadline <= then:
+            self.now = max(self.now, deadline)
+            connection.handle_deadline(self.now)
+            self.take()
+            following = connection.next_deadline()
+            assert following is None or following > self.now
+        self.now = then
+
+    def hear(self, packet: str) -> None:
+        self.client.now = self.last_heard = self.now
+        self.client.give(packet)
+        self.take()
+
+    def do(self, what: str) -> None:
+        """One thing that may happen. In a long packet nothing else can come."""
+        if what == "send":
+            self.client.publish()
+            self.take()
+        elif self.is_inside:
+            self.hear("00")
+        elif what == "long":
+            self.hear("30 ff ff 7f 00 01 74 00")
+            self.is_inside = True
+        else:
+            self.hear(PINGRESP if what == "answer" else MESSAGE)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(1, 100),
+    st.integers(1, 50),
+    st.lists(
+        st.tuples(
+            st.integers(0, 60), st.sampled_from(["message", "answer", "send", "long", "send"])
+        ),
+        max_size=60,
+    ),
+)
+def test_neither_side_is_ever_silent_for_long(
+    keep_alive: int, ping_timeout: int, events: list[tuple[int, str]]
+) -> None:
+    life = Life(keep_alive, ping_timeout)
+    for delay, what in events:
+        life.pass_to(life.now + delay)
+        if not life.is_open:
+            break
+        assert life.now - life.last_sent <= keep_alive
+        life.do(what)
+    if life.is_open:
+        # Whatever was before, a server that says nothing any more is noticed.
+        life.pass_to(life.last_heard + life.longest)
+    assert isinstance(life.client.connection.close_cause, KeepAliveTimeout)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(1, 100),
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["message", "send"])), max_size=60),
+)
+def test_server_that_answers_every_ping_is_never_given_up(
+    keep_alive: int, events: list[tuple[int, str]]
+) -> None:
+    client = Client(keep_alive=keep_alive)
+    now = 0.0
+    for delay, what in events:
+        then = now + delay
+        while (deadline := client.connection.next_deadline()) is not None and deadline <= then:
+            now = client.now = deadline
+            client.connection.handle_deadline(now)
+            if PINGREQ in client.sent():
+                # At the last moment.
+                client.now = now + 9.99
+                then = max(then, client.now)
+                while (other := client.connection.next_deadline()) and other <= client.now:
+                    client.connection.handle_deadline(other)
+                    client.sent()
+                client.give(PINGRESP)
+                now = client.now
+        now = client.now = then
+        if what == "send":
+            client.publish()
+            client.sent()
+        else:
+            client.give(MESSAGE)
+        assert client.connection.state is ConnectionState.OPEN

@@ -144,6 +144,34 @@ class TestQos2:
         client.give("50 03 00 01 10")
         assert client.sent() == "62 02 00 01"
 
+    def test_what_pubrec_says_is_kept_to_the_end(self) -> None:
+        client = Client()
+        outgoing = client.publish(qos=2)
+        client.give("50 08 00 01 10 04 1f 00 01 72")
+        assert outgoing.response == {"reason_string": "r"}
+        # PUBCOMP has nothing to say of the message.
+        client.give("70 0b 00 01 00 07 26 00 01 61 00 01 62")
+        assert client.connection.completed == [outgoing]
+        assert outgoing.reason_code == 0x10
+        assert outgoing.response == {"reason_string": "r"}
+
+    def test_what_pubrec_says_is_kept_over_a_reconnection(self) -> None:
+        client = Client()
+        outgoing = client.publish(qos=2)
+        client.give("50 08 00 01 10 04 1f 00 01 72")
+        again = resumed(client.session)
+        again.give("70 03 00 01 92")
+        assert again.connection.completed == [outgoing]
+        assert outgoing.reason_code == 0x10
+        assert outgoing.response == {"reason_string": "r"}
+
+    def test_pubrec_that_refuses_says_why(self) -> None:
+        client = Client()
+        outgoing = client.publish(qos=2)
+        client.give("50 08 00 01 97 04 1f 00 01 72")
+        assert client.connection.completed == [outgoing]
+        assert outgoing.response == {"reason_string": "r"}
+
     def test_pubrec_twice_gets_pubrel_twice(self) -> None:
         client = Client()
         client.publish(qos=2)
@@ -430,6 +458,38 @@ class TestResuming:
         assert resumed(client.session).sent() == (
             "3a 06 00 01 74 00 03 00 3c 06 00 01 74 00 04 00 62 02 00 02"
         )
+
+    @conforms("5.0", "MQTT-4.9.0-3")
+    def test_pubrels_do_not_wait_for_quota(self) -> None:
+        # [MQTT-4.9.0-3]
+        client = Client()
+        for _ in range(5):
+            client.publish("t", b"", 2)
+        client.give("50 02 00 03", "50 02 00 01", "50 02 00 05")
+        again = resumed(client.session, "21 00 01")
+        # In the order of the PUBRECs [MQTT-4.6.0-4]; the one PUBLISH was before them.
+        sent = again.sent()
+        assert sent.replace("3c 06 00 01 74 00 02 00 ", "", 1) == (
+            "62 02 00 03 62 02 00 01 62 02 00 05"
+        )
+        assert again.connection.send_quota == 0
+        again.give("70 02 00 03", "70 02 00 01", "70 02 00 05")
+        assert again.sent() == ""
+        again.give("50 02 00 02", "70 02 00 02")
+        assert again.sent() == "62 02 00 02 3c 06 00 01 74 00 04 00"
+
+    def test_nothing_new_while_pubrels_take_the_quota(self) -> None:
+        client = Client()
+        for _ in range(3):
+            client.publish("t", b"", 2)
+        client.give("50 02 00 01", "50 02 00 02", "50 02 00 03")
+        again = resumed(client.session, "21 00 02")
+        assert again.sent() == "62 02 00 01 62 02 00 02 62 02 00 03"
+        for packet, quota in (("70 02 00 01", 0), ("70 02 00 02", 1), ("70 02 00 03", 2)):
+            assert again.connection.send_quota <= 0 or quota == 2
+            again.give(packet)
+            assert again.connection.send_quota == quota
+        assert len(again.connection.completed) == 3
 
     def test_under_a_smaller_receive_maximum(self) -> None:
         client = Client()

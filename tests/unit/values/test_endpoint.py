@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mqttlite.endpoint import Endpoint
+from mqttlite.endpoint import Endpoint, parse_server_reference
 from mqttlite.errors import NotSupported, UsageError
 
 
@@ -98,3 +98,102 @@ def test_percent_encoded_bytes_are_utf_8(url: str) -> None:
     with pytest.raises(UsageError, match="not UTF-8") as caught:
         Endpoint.parse(url)
     assert "ff" not in str(caught.value).lower().replace("utf-8", "")
+
+
+# --- what a server names instead of itself
+
+BASE = Endpoint("mqtt", "base.example", 1885, username="u", password="p")
+TLS_BASE = Endpoint("mqtts", "base.example", 8885, username="u", password="p")
+UNIX_BASE = Endpoint("unix", path="/s", username="u", password="p")
+
+
+def named(scheme: str, host: str, port: int) -> Endpoint:
+    """A server that is given the credentials of the one before."""
+    return Endpoint(scheme, host, port, username="u", password="p")
+
+
+@pytest.mark.parametrize(
+    ("reference", "host", "port"),
+    [
+        ("other", "other", None),
+        ("other.example:99", "other.example", 99),
+        ("10.0.0.1", "10.0.0.1", None),
+        ("10.0.0.1:99", "10.0.0.1", 99),
+        ("[fe80::9610]", "fe80::9610", None),
+        ("[fe80::9610]:99", "fe80::9610", 99),
+        ("fe80::9610:3eff:fe1c", "fe80::9610:3eff:fe1c", None),
+        ("::1", "::1", None),
+        (" other \n", "other", None),
+    ],
+)
+def test_server_reference(reference: str, host: str, port: int | None) -> None:
+    # The port of the server that refers to it says nothing of the other's.
+    assert parse_server_reference(reference, BASE) == [named("mqtt", host, port or 1883)]
+    assert parse_server_reference(reference, TLS_BASE) == [named("mqtts", host, port or 8883)]
+    assert parse_server_reference(reference, UNIX_BASE) == [named("mqtt", host, port or 1883)]
+
+
+def test_several_servers_in_the_order_of_the_reference() -> None:
+    # Section 4.11 has this example, but for the name that is not allowed in a URL.
+    reference = "myserver.xyz.org:8883 10.10.151.22:8883  [fe80::9610:3eff:fe1c]:1883"
+    assert parse_server_reference(reference, BASE) == [
+        named("mqtt", "myserver.xyz.org", 8883),
+        named("mqtt", "10.10.151.22", 8883),
+        named("mqtt", "fe80::9610:3eff:fe1c", 1883),
+    ]
+
+
+def test_server_reference_with_urls() -> None:
+    reference = "mqtt://a mqtts://b:99 mqtts://other:secret@c mqtt://other@d mqtt://:secret@e"
+    assert parse_server_reference(reference, BASE) == [
+        named("mqtt", "a", 1883),
+        named("mqtts", "b", 99),
+        Endpoint("mqtts", "c", 8883, username="other", password="secret"),
+        Endpoint("mqtt", "d", 1883, username="other"),
+        # One of the two is enough: what goes with it is not guessed.
+        Endpoint("mqtt", "e", 1883, username="", password="secret"),
+    ]
+    assert parse_server_reference("mqtts://a b", TLS_BASE) == [
+        named("mqtts", "a", 8883),
+        named("mqtts", "b", 8883),
+    ]
+
+
+def test_server_reference_without_credentials() -> None:
+    assert parse_server_reference("a", Endpoint("mqtt", "h", 1883)) == [Endpoint("mqtt", "a", 1883)]
+    only_name = Endpoint("mqtt", "h", 1883, username="u")
+    assert parse_server_reference("a", only_name) == [Endpoint("mqtt", "a", 1883, username="u")]
+
+
+@pytest.mark.parametrize(
+    "reference", ["mqtt://a", "b mqtt://u:s3cret@a", "unix:///run/s", "MQTT://a"]
+)
+def test_the_encryption_is_not_given_up(reference: str) -> None:
+    with pytest.raises(UsageError, match="which is not encrypted") as raised:
+        parse_server_reference(reference, TLS_BASE)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "  ",
+        "a:b",
+        "a:99999",
+        "a:0",
+        ":99",
+        "a/path",
+        "a?query",
+        "http://a",
+        "://",
+        "[::1",
+        "a good:one b:ad",
+        "s3cret:s3cret",
+    ],
+)
+@pytest.mark.parametrize("base", [BASE, TLS_BASE, UNIX_BASE], ids=["mqtt", "mqtts", "unix"])
+def test_server_reference_that_cannot_be_read(reference: str, base: Endpoint) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_server_reference(reference, base)
+    assert "s3cret" not in str(raised.value)

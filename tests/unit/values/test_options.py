@@ -19,6 +19,9 @@ def test_defaults_of_reconnect() -> None:
     assert (policy.first_delay, policy.maximum_delay, policy.stable_after) == (1.0, 60.0, 10.0)
     assert policy.maximum_attempts is None
     assert policy.final_reason_codes is FINAL_REASON_CODES
+    assert policy.first_server == "last"
+    assert policy.return_after is None
+    assert policy.retry_first is False
 
 
 @rule(10)
@@ -40,6 +43,11 @@ def test_final_reason_codes() -> None:
         {"stable_after": 0.0},
         {"maximum_attempts": 0},
         {"final_reason_codes": frozenset()},
+        {"first_server": "preferred"},
+        {"first_server": "last"},
+        {"return_after": 0.1},
+        {"return_after": 3600},
+        {"retry_first": True},
     ],
 )
 def test_reconnect(arguments: dict[str, Any]) -> None:
@@ -57,6 +65,11 @@ def test_reconnect(arguments: dict[str, Any]) -> None:
         ({"first_delay": float("nan")}, "first_delay"),
         ({"stable_after": -0.1}, "stable_after"),
         ({"maximum_attempts": -1}, "maximum_attempts"),
+        ({"first_server": "first"}, 'first_server is "preferred" or "last"'),
+        ({"first_server": None}, "first_server"),
+        ({"return_after": 0}, "return_after must be positive"),
+        ({"return_after": -1.0}, "return_after must be positive"),
+        ({"return_after": "60"}, "return_after must be positive"),
     ],
 )
 def test_bad_reconnect(arguments: dict[str, Any], message: str) -> None:
@@ -145,3 +158,10 @@ def test_bad_tls(arguments: dict[str, Any], message: str) -> None:
 def test_reconnect_wants_numbers(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="numbers"):
         Reconnect(**arguments)
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: NaN passes, for it is not <= 0 nor < 0")
+@pytest.mark.parametrize("name", ["return_after", "stable_after"])
+def test_no_delay_is_not_a_number(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        Reconnect(**{name: float("nan")})  # type: ignore[arg-type]
