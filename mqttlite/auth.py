@@ -71,6 +71,8 @@ class ScramAuth:
     ) -> None:
         if hash_name not in ("sha256", "sha1"):
             raise UsageError(f'hash_name must be "sha256" or "sha1", not {hash_name!r}')
+        if not saslprep(username, "username"):
+            raise UsageError("username must have at least one character")
         self._hash = hash_name
         self._username = saslprep(username, "username").replace("=", "=3D").replace(",", "=2C")
         self._password = saslprep(password, "password").encode()

@@ -109,7 +109,9 @@ def parse_server_reference(reference: str, base: Endpoint) -> list[Endpoint]:
         server = Endpoint.parse(url)
         if base.tls and not server.tls:
             raise UsageError(f"{base} refers to {server}, which is not encrypted")
-        if server.username is None and server.password is None:
+        if server.scheme == "unix" and base.scheme != "unix":
+            raise UsageError(f"{base} refers to a socket of this machine")
+        if server.username is None:
             server = replace(server, username=base.username, password=base.password)
         servers.append(server)
     if not servers:

@@ -119,14 +119,14 @@ class Reconnect:
             raise UsageError("the delays of Reconnect are numbers, maximum_attempts is an int")
         if not 0 <= self.first_delay <= self.maximum_delay:
             raise UsageError("Reconnect needs 0 <= first_delay <= maximum_delay (seconds)")
-        if self.stable_after < 0:
+        if not self.stable_after >= 0:
             raise UsageError("Reconnect.stable_after must not be negative")
         if self.maximum_attempts is not None and self.maximum_attempts < 0:
             raise UsageError("Reconnect.maximum_attempts must not be negative")
         if self.first_server not in ("preferred", "last"):
             raise UsageError('Reconnect.first_server is "preferred" or "last"')
         after = self.return_after
-        if after is not None and (not isinstance(after, (int, float)) or after <= 0):
+        if after is not None and (not isinstance(after, (int, float)) or not after > 0):
             raise UsageError("Reconnect.return_after must be positive, in seconds")
 
 

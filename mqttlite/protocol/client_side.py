@@ -369,7 +369,7 @@ class ClientConnection(Connection):
         if not paused:
             self._last_received = now
             if self._ping_time is not None:
-                self._ping_time = now
+                self._ping_time = self._pinged_at = now
         self.is_paused = paused
 
     def next_deadline(self) -> float | None:

@@ -389,6 +389,8 @@ class Connection:
 
         [MQTT-4.6.0-2] [MQTT-4.6.0-3]
         """
+        if self.state is not ConnectionState.OPEN:
+            return  # nothing is sent any more: the peer will deliver them again
         waiting = self._unacknowledged
         while waiting and waiting[0].state is not ReceiptState.WAITING:
             receipt = waiting.popleft()
@@ -632,12 +634,17 @@ class Connection:
         """
         data = encode(packet, self.version)
         if len(data) > self.peer_maximum_packet_size:
-            data = self._encode_smaller(packet, data)
-        if self.tracer is not None:
+            packet, data = self._encode_smaller(packet, data)
+        if self.tracer is not None and not self._is_ending:
             self.tracer(">", packet)
         self._write(data)
 
-    def _encode_smaller(self, packet: Packet, data: bytes) -> bytes:
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the last packet is queued already [MQTT-3.14.4-1]."""
+        return self.state is ConnectionState.CLOSING or self.state is ConnectionState.CLOSED
+
+    def _encode_smaller(self, packet: Packet, data: bytes) -> tuple[Packet, bytes]:
         if isinstance(packet, (Acknowledgement, Connack, Suback, Unsuback, Disconnect, Auth)):
             for left_out in (("reason_string",), ("reason_string", "user_properties")):
                 kept = (packet.properties or {}).items()
@@ -645,7 +652,7 @@ class Connection:
                 smaller = replace(packet, properties=cast("Properties", properties))
                 data = encode(smaller, self.version)
                 if len(data) <= self.peer_maximum_packet_size:
-                    return data
+                    return smaller, data
         raise PacketTooLarge(
             f"the packet has {len(data)} bytes, the peer takes at most "
             f"{self.peer_maximum_packet_size}"

@@ -161,19 +161,7 @@ class TestRefusalOfQos2:
         assert again.sent() == "50 03 00 09 10"
         assert again.connection.state is ConnectionState.OPEN
 
-    @pytest.mark.parametrize(
-        "too_late",
-        [
-            False,
-            pytest.param(
-                True,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    reason="BUG: a late ack() of an old connection forgets a refusal not yet sent",
-                ),
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("too_late", [False, True])
     def test_refusal_that_was_never_sent_is_sent_when_the_message_comes_again(
         self, too_late: bool
     ) -> None:

@@ -325,9 +325,6 @@ class TestWholeClient:
         ask(program)
         assert program.said() != ""
 
-    @pytest.mark.xfail(
-        strict=True, reason="BUG: what waits in the outbox goes to a server not yet approved"
-    )
     @pytest.mark.parametrize("qos", [1, 2])
     def test_server_that_is_not_the_right_one_gets_no_message(self, qos: int) -> None:
         program = Program(auth=Handler())

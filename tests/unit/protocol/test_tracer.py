@@ -234,7 +234,6 @@ def test_message_with_an_alias_is_told_by_its_name() -> None:
     assert [packet.topic for _, packet in trace.told() if isinstance(packet, Message)] == ["t"] * 3
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: packets that are not sent any more are told as sent")
 @pytest.mark.parametrize("end", ["disconnect", "receive_eof"])
 def test_what_cannot_be_sent_any_more_is_not_told(end: str) -> None:
     trace = Trace()
@@ -248,7 +247,6 @@ def test_what_cannot_be_sent_any_more_is_not_told(end: str) -> None:
     assert trace.told() == []
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: what was left out of a packet is told as sent")
 def test_what_was_left_out_of_a_packet_is_not_told() -> None:
     trace = Trace(connack("27 00 00 00 0a"))
     trace.told()

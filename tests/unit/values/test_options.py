@@ -160,7 +160,6 @@ def test_reconnect_wants_numbers(arguments: dict[str, Any]) -> None:
         Reconnect(**arguments)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: NaN passes, for it is not <= 0 nor < 0")
 @pytest.mark.parametrize("name", ["return_after", "stable_after"])
 def test_no_delay_is_not_a_number(name: str) -> None:
     with pytest.raises(UsageError, match=name):
