@@ -11,7 +11,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mqttlite.aio import AsyncClient, AsyncDelivery, AsyncSubscription
-    from mqttlite.client import ClientCore, Connected, Disconnected
+    from mqttlite.auth import AuthHandler, ScramAuth
+    from mqttlite.client import (
+        ClientCore,
+        Connected,
+        Counters,
+        Disconnected,
+        Dropped,
+        DropReason,
+        Reconnecting,
+        Unsubscribed,
+    )
     from mqttlite.enums import ClosedBy, Fate, ProtocolVersion, ReasonCode, RetainHandling
     from mqttlite.errors import (
         AuthError,
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
         SubscribeError,
         UnsubscribeError,
         UsageError,
+        WebSocketRefused,
     )
     from mqttlite.message import Message, Will
     from mqttlite.options import TLS, Reconnect
@@ -43,6 +54,7 @@ __all__ = [
     "AsyncDelivery",
     "AsyncSubscription",
     "AuthError",
+    "AuthHandler",
     "Client",
     "ClientCore",
     "ClosedBy",
@@ -51,8 +63,11 @@ __all__ = [
     "Connected",
     "ConnectionClosed",
     "ConnectionLost",
+    "Counters",
     "Delivery",
     "Disconnected",
+    "DropReason",
+    "Dropped",
     "Fate",
     "InvalidTopic",
     "KeepAliveTimeout",
@@ -68,11 +83,15 @@ __all__ = [
     "QueueFull",
     "ReasonCode",
     "Reconnect",
+    "Reconnecting",
     "RetainHandling",
+    "ScramAuth",
     "SubscribeError",
     "Subscription",
     "UnsubscribeError",
+    "Unsubscribed",
     "UsageError",
+    "WebSocketRefused",
     "Will",
     "__version__",
 ]
@@ -80,7 +99,17 @@ __all__ = [
 # Where each of them is defined.
 _EXPORTS = {
     "mqttlite.aio": ("AsyncClient", "AsyncDelivery", "AsyncSubscription"),
-    "mqttlite.client": ("ClientCore", "Connected", "Disconnected"),
+    "mqttlite.auth": ("AuthHandler", "ScramAuth"),
+    "mqttlite.client": (
+        "ClientCore",
+        "Connected",
+        "Counters",
+        "Disconnected",
+        "DropReason",
+        "Dropped",
+        "Reconnecting",
+        "Unsubscribed",
+    ),
     "mqttlite.enums": ("ClosedBy", "Fate", "ProtocolVersion", "ReasonCode", "RetainHandling"),
     "mqttlite.errors": (
         "AuthError",
@@ -101,6 +130,7 @@ _EXPORTS = {
         "SubscribeError",
         "UnsubscribeError",
         "UsageError",
+        "WebSocketRefused",
     ),
     "mqttlite.message": ("Message", "Will"),
     "mqttlite.options": ("TLS", "Reconnect"),

@@ -1,4 +1,4 @@
-"""The tests of messages once more: over TLS with a client certificate, and over a Unix socket."""
+"""The tests of messages once more: over TLS with a client certificate, a Unix socket, WebSocket."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +12,7 @@ from tests.shells.lab import Kind, Lab
 from tests.shells.test_messages import *  # noqa: F403 - the same tests, with another lab
 from tests.support.certificates import Certificates
 from tests.support.mosquitto import Mosquitto
+from tests.support.websocket_bridge import WebSocketBridge
 
 
 class ElsewhereLab(Lab):
@@ -46,16 +47,27 @@ def elsewhere(
         yield process
 
 
-@pytest.fixture(params=["tls", "unix"])
+@pytest.fixture(scope="module")
+def bridge(elsewhere: Mosquitto) -> Iterator[WebSocketBridge]:
+    """Run a WebSocket server before it: Mosquitto's own reads large messages too slowly."""
+    with WebSocketBridge(elsewhere.port) as bridge:
+        yield bridge
+
+
+@pytest.fixture(params=["tls", "unix", "websocket"])
 def lab(
     request: pytest.FixtureRequest,
     kind: Kind,
     elsewhere: Mosquitto,
+    bridge: WebSocketBridge,
     certificates: Certificates,
     version: Any,
     topic: str,
 ) -> Lab:
-    """Return a lab over TLS, or over a Unix socket."""
+    """Return a lab over TLS, over a Unix socket, or in WebSocket."""
+    if request.param == "websocket":
+        url = f"ws://127.0.0.1:{bridge.port}/mqtt"
+        return ElsewhereLab(kind, url, version, topic, port=elsewhere.port, tls=None)
     if request.param == "unix":
         url = f"unix://{elsewhere.unix_path}"
         return ElsewhereLab(kind, url, version, topic, port=elsewhere.port, tls=None)

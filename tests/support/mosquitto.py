@@ -31,7 +31,8 @@ class Mosquitto:
     """A Mosquitto process with its configuration, log and database in a directory of its own.
 
     It listens on loopback at `port`, and if asked to at `tls_port` (TLS), `tls_client_port` (TLS
-    with a client certificate required; both are 0 without `tls`) and `unix_path`. A `password`,
+    with a client certificate required; both are 0 without `tls`), `websocket_port` and
+    `unix_path`. A `password`,
     a pair of user name and password, is demanded at `port` alone; the other listeners let anybody
     in. Lines in `extra` are added to the configuration of the listener at `port`, but options
     that are global in Mosquitto can be given there as well.
@@ -43,13 +44,14 @@ class Mosquitto:
         *,
         tls: Certificates | None = None,
         unix: bool = False,
+        websocket: bool = False,
         persistence: bool = False,
         password: tuple[str, str] | None = None,
         extra: Sequence[str] = (),
     ) -> None:
         """Prepare the broker; nothing is written or run before `start`."""
         self.directory = directory
-        self.port = self.tls_port = self.tls_client_port = 0
+        self.port = self.tls_port = self.tls_client_port = self.websocket_port = 0
         self.unix_path = directory / "mosquitto.sock"
         self._config_file = directory / "mosquitto.conf"
         self._log_file = directory / "mosquitto.log"
@@ -57,6 +59,7 @@ class Mosquitto:
         self._database = directory / "mosquitto.db"
         self._tls = tls
         self._unix = unix
+        self._websocket = websocket
         self._persistence = persistence
         self._password = password
         self._extra = tuple(extra)
@@ -92,13 +95,15 @@ class Mosquitto:
         if self._password is not None:
             self._write_passwords(*self._password)
         while True:
-            ports = free_ports(3)
+            ports = free_ports(4)
             self._config_file.write_text("\n".join(self._configuration(*ports)) + "\n")
             if self._launch(deadline):
                 break
         self.port = ports[0]
         if self._tls is not None:
-            self.tls_port, self.tls_client_port = ports[1:]
+            self.tls_port, self.tls_client_port = ports[1:3]
+        if self._websocket:
+            self.websocket_port = ports[3]
 
     def stop(self) -> None:
         """End the broker in an orderly way, so that it saves its database."""
@@ -122,7 +127,9 @@ class Mosquitto:
             if self._ended(self._process) or monotonic() > deadline:
                 raise RuntimeError(f"Mosquitto did not save its database:\n{self.log}")
 
-    def _configuration(self, port: int, tls_port: int, tls_client_port: int) -> list[str]:
+    def _configuration(
+        self, port: int, tls_port: int, tls_client_port: int, websocket_port: int
+    ) -> list[str]:
         lines = ["log_dest stderr", "log_type all"]
         if os.geteuid() == 0:
             # By default it would become a user that cannot write to the directory.
@@ -150,6 +157,8 @@ class Mosquitto:
             client = [f"cafile {self._tls.ca_file}", "require_certificate true"]
             lines += [f"listener {tls_port} 127.0.0.1", *server, *anybody]
             lines += [f"listener {tls_client_port} 127.0.0.1", *server, *client, *anybody]
+        if self._websocket:
+            lines += [f"listener {websocket_port} 127.0.0.1", "protocol websockets", *anybody]
         if self._unix:
             lines += [f"listener 0 {self.unix_path}", *anybody]
         return lines
