@@ -54,6 +54,7 @@ class AsyncClient(ClientBase):
         self.driver = Driver(core, self._report, self._report_drops)
         self._reports_drops = False
         self._handled: set[AsyncSubscription] = set()
+        self._closers: set[AsyncSubscription] = set()  # whose handlers are in close()
         return core
 
     # --- connecting and closing
@@ -111,13 +112,18 @@ class AsyncClient(ClientBase):
             raise
         finally:
             await driver.wait_closed()
-        # Not for those handlers that wait for a close() themselves.
-        if (closer := handled_by.get()) is not None:
-            self._handled.discard(closer)
-        for subscription in list(self._handled):
-            left = timeout - (driver.now() - started)
-            if subscription in self._handled:
-                await subscription.stop_handler(max(left, 0.0))
+        closer = handled_by.get()
+        if closer is not None:
+            self._closers.add(closer)
+        try:
+            for subscription in list(self._handled):
+                # A handler does not wait for those that wait for the end as well.
+                if closer is None or subscription not in self._closers:
+                    left = timeout - (driver.now() - started)
+                    await subscription.stop_handler(max(left, 0.0))
+        finally:
+            if closer is not None:
+                self._closers.discard(closer)
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -104,6 +104,7 @@ class ClientConnection(Connection):
         self._connect = connect
         self._waits = waits
         self._early: list[Packet] = []
+        self._early_error: ProtocolError | None = None
         self._maximum_in_flight = maximum_in_flight
         self._maximum_own_aliases = maximum_own_aliases
         self._method = properties.get("authentication_method")
@@ -198,6 +199,15 @@ class ClientConnection(Connection):
                     self._receive_open(packet)
         except ProtocolError as error:
             self._fail(error)
+        if self._early_error is not None:
+            self._fail(self._early_error)
+
+    def _fail(self, error: ProtocolError) -> None:
+        """As Connection._fail; but first comes what came before the fault."""
+        if self.connack is not None and self.state is ConnectionState.CONNECTING:
+            self._early_error = self._early_error or error
+        else:
+            super()._fail(error)
 
     def check_subscription(
         self,
@@ -362,7 +372,7 @@ class ClientConnection(Connection):
             first = self._reader.first_byte
             if first is not None and first >> 4 not in _FIRST_PACKETS:
                 # What it says of its length may never come: it is another protocol.
-                self._fail(ProtocolError("the server does not begin with CONNACK: is it MQTT?"))
+                self._fail(ProtocolError("something else than MQTT came before CONNACK"))
 
     def pause(self, now: float, *, paused: bool) -> None:
         """Nothing is read for a while, or again: only what is read can be missed."""

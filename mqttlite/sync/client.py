@@ -81,10 +81,10 @@ class Client(ClientBase):
         except BaseException:
             with driver as core:
                 core.cancel_connect(monotonic())
+            driver.join(_GRACE)
             raise
-        finally:
-            if self.is_idle:
-                driver.join(_GRACE)
+        if self.is_idle:
+            driver.join(_GRACE)
         return operation.result()
 
     def close(

@@ -10,20 +10,8 @@ from tests.conformance.statements import SAME, STATEMENTS, VERSIONS, Statement
 
 PAGE: Final = ROOT / "docs" / "reference" / "conformance.md"
 
-_NO_WEBSOCKET: Final = "the library has no WebSocket transport yet"
-
-NOT_TESTED: Final[dict[tuple[str, str], str]] = {
-    ("3.1.1", f"MQTT-6.0.0-{number}"): _NO_WEBSOCKET for number in (1, 2, 3, 4)
-}
+NOT_TESTED: Final[dict[tuple[str, str], str]] = {}
 """Statements that bind a client and that no test shows: why not."""
-
-_TO_BE_WRITTEN: Final = {
-    "5.0": "6.0.0-1 6.0.0-2 6.0.0-3 6.0.0-4",
-}
-for _version, _numbers in _TO_BE_WRITTEN.items():
-    for _number in _numbers.split():
-        _prefix = "" if _number.startswith("RULE") else "MQTT-"
-        NOT_TESTED[_version, _prefix + _number] = "to be written"
 
 SERVER_ONLY: Final = "server only"
 TESTED: Final = "tested"

@@ -27,7 +27,7 @@ BAD_CLIENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"url": []}, UsageError, "at least one"),
     ({"url": "localhost"}, UsageError, "scheme"),
     ({"url": "http://localhost"}, UsageError, "http"),
-    ({"url": "ws://localhost"}, NotSupported, "ws"),
+    ({"url": "quic://localhost"}, NotSupported, "quic"),
     ({"url": "mqtt://"}, UsageError, "host"),
     ({"url": "mqtt://:1883"}, UsageError, "host"),
     ({"url": "mqtt://localhost:0"}, UsageError, "port"),

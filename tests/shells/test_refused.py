@@ -58,7 +58,7 @@ async def test_another_server_is_named(bench: Lab, code: int) -> None:
     connack = bytes([0x20, 3 + len(reference), 0, code, len(reference)]) + reference
     with Peer(answers(connack)) as peer:
         with pytest.raises(ConnectRefused, match="elsewhere") as caught:
-            await bench.client(peer.url).connect()
+            await bench.client(peer.url, maximum_redirects=0).connect()
         assert caught.value.server_reference == "elsewhere"
 
 
