@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mqttlite.client import (
@@ -32,9 +32,9 @@ VERSIONS = {
 class Hand:
     """A core, the time, and what a shell would do, one thing at a time."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, random: Callable[[], float] = lambda: 1.0, **options: Any) -> None:
         options.setdefault("endpoints", (ENDPOINT,))
-        self.core = ClientCore(ClientOptions(**options), lambda: 1.0)
+        self.core = ClientCore(ClientOptions(**options), random)
         self.version = VERSIONS[options.get("version")]
         self.now = 1000.0
 
