@@ -247,7 +247,7 @@ class TestTurnedOn:
         hand.subscribe(["a", "+"])
         assert hand.sent() == (
             b"\x82\x0c\0\1\5\x0b\x81\x80\x80\x40\0\1a\x01"
-             b"\x82\x0c\0\2\5\x0b\x82\x80\x80\x40\0\1+\x01"
+            b"\x82\x0c\0\2\5\x0b\x82\x80\x80\x40\0\1+\x01"
         )
 
 
