@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mqttlite.client import (
@@ -18,7 +18,7 @@ from mqttlite.client import (
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ProtocolVersion
 from mqttlite.message import Properties
-from mqttlite.packets import Connack, Packet, Suback, encode
+from mqttlite.packets import Connack, Packet, PacketReader, Suback, Subscribe, encode
 
 ENDPOINT = Endpoint("mqtt", "server.example", 1883)
 VERSIONS = {
@@ -32,9 +32,9 @@ VERSIONS = {
 class Hand:
     """A core, the time, and what a shell would do, one thing at a time."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, random: Callable[[], float] = lambda: 1.0, **options: Any) -> None:
         options.setdefault("endpoints", (ENDPOINT,))
-        self.core = ClientCore(ClientOptions(**options), lambda: 1.0)
+        self.core = ClientCore(ClientOptions(**options), random)
         self.version = VERSIONS[options.get("version")]
         self.now = 1000.0
 
@@ -45,14 +45,44 @@ class Hand:
             core.connect(self.now)
         if core.state is ClientState.WAITING:
             self.pass_deadline()
-        assert isinstance(core.take_action(), Dial)
+        if core.question is not None:
+            self.answer()
+        self.dialed()
         core.transport_opened(self.now)
+
+    def dialed(self) -> Endpoint:
+        """Where the core wants a network connection to; it is not opened yet."""
+        action = self.core.take_action()
+        assert isinstance(action, Dial)
+        return action.endpoint
+
+    def refuse(self, reason_code: int, **properties: Any) -> None:
+        """Open the transport that was dialed; the server answers CONNECT with a reason code."""
+        self.core.transport_opened(self.now)
+        connack: Properties = properties  # type: ignore[assignment]
+        self.receive(Connack(False, reason_code, connack or None))
+        self.hang_up()
+
+    def answer(self) -> None:
+        """Call the functions that the core asks for, as a shell does."""
+        question = self.core.question
+        assert question is not None
+        answers: dict[str, Any] = {}
+        failure: Exception | None = None
+        try:
+            for name, function in question.functions.items():
+                answers[name] = function()
+        except Exception as error:
+            failure = error
+        self.core.answered(question, answers, failure, self.now)
 
     def connect(self, *, session_present: bool = False, **properties: Any) -> Hand:
         """Have an accepted connection; CONNECT and what follows CONNACK stay to be sent."""
         self.dial()
         connack: Properties = properties  # type: ignore[assignment]
         self.receive(Connack(session_present, 0, connack or None))
+        if self.core.question is not None:
+            self.answer()
         assert self.core.state is ClientState.CONNECTED
         return self
 
@@ -101,10 +131,17 @@ class Hand:
         """Subscribe, and have the server's consent. The core has to be connected."""
         self.sent()
         subscription = self.subscribe(topic_filters, qos, **arguments)
-        sent = self.sent()
-        packet_id = int.from_bytes(sent[2:4])
-        self.receive(Suback(packet_id, [qos] * len(subscription.topic_filters)))
+        self.consent()
         return subscription
+
+    def consent(self) -> list[Subscribe]:
+        """Grant all that was asked for with SUBSCRIBE, and return it."""
+        reader = PacketReader(self.version, 1_000_000)
+        asked = [each for each in reader.feed(self.sent()) if isinstance(each, Subscribe)]
+        for each in asked:
+            codes = [options.qos for _, options in each.subscriptions]
+            self.receive(Suback(each.packet_id, codes))
+        return asked
 
     def connect_now(self, *, session_present: bool = False, **properties: Any) -> Hand:
         """As connect(), for a core that dials already."""
