@@ -33,7 +33,8 @@ from tests.shells.wire import packet, pair, read, section, split, text
 pytestmark = pytest.mark.parametrize("version", ["5.0"])
 
 AT_ONCE = Reconnect(first_delay=0.01, maximum_delay=0.05)
-FEW = Reconnect(first_delay=0.0, maximum_delay=0.01, maximum_attempts=2)
+REFUSES = answers(b"\x20\x03\x00\x87\x00")
+"""Ends the attempts of a client that should not have made another one."""
 GOOD: dict[str, Any] = {"username": "meter", "password": "hunter2"}
 
 
@@ -108,8 +109,8 @@ async def test_a_server_that_cannot_prove_itself(bench: Lab) -> None:
         call.send(b"\x30\x05\x00\x01t\x00x")
         call.read_to_end()
 
-    with Peer(script) as peer:
-        options: dict[str, Any] = {"reconnect": FEW, "on_connect": up.put}
+    with Peer(script, REFUSES) as peer:
+        options: dict[str, Any] = {"reconnect": AT_ONCE, "on_connect": up.put}
         client = bench.client(peer.url, auth=ScramAuth(**GOOD), **options)
         await client.subscribe("t", handler=got.put)
         with pytest.raises(AuthError, match="proved"):
@@ -131,8 +132,8 @@ async def test_a_server_that_proves_nothing_at_all(bench: Lab) -> None:
         call.send(connack(0, "SCRAM-SHA-256"))
         call.read_to_end()
 
-    with Peer(script) as peer:
-        client = bench.client(peer.url, auth=ScramAuth(**GOOD), reconnect=FEW)
+    with Peer(script, REFUSES) as peer:
+        client = bench.client(peer.url, auth=ScramAuth(**GOOD), reconnect=AT_ONCE)
         with pytest.raises(AuthError):
             await client.connect()
         assert client.is_idle
@@ -408,8 +409,8 @@ class Failing(Plain):
 async def test_a_handler_that_raises(bench: Lab, where: str) -> None:
     """The error names its type and not what it says, which may be a secret."""
     error = KeyError("hunter2")
-    with Peer(counts) as peer:
-        client = bench.client(peer.url, auth=Failing(where, error), reconnect=FEW)
+    with Peer(counts, REFUSES) as peer:
+        client = bench.client(peer.url, auth=Failing(where, error), reconnect=AT_ONCE)
         with pytest.raises(MqttError, match="KeyError") as caught:
             await client.connect()
         assert caught.value.__cause__ is error
@@ -426,8 +427,8 @@ async def test_a_handler_that_raises(bench: Lab, where: str) -> None:
 @pytest.mark.parametrize("where", EVERYWHERE)
 async def test_what_a_handler_raises_of_this_library_is_raised(bench: Lab, where: str) -> None:
     error = AuthError("not this server")
-    with Peer(counts) as peer:
-        client = bench.client(peer.url, auth=Failing(where, error), reconnect=FEW)
+    with Peer(counts, REFUSES) as peer:
+        client = bench.client(peer.url, auth=Failing(where, error), reconnect=AT_ONCE)
         with pytest.raises(AuthError) as caught:
             await client.connect()
         assert caught.value is error
