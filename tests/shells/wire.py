@@ -1,8 +1,22 @@
 """Takes apart what a client sends: MQTT 5.0 by hand, without the package's own code."""
 
+from typing import NamedTuple
+
 from tests.conformance.by_hand_5_0 import packet, section, split, text, two
 
-__all__ = ["Parts", "body", "packet", "pair", "read", "section", "split", "text", "two"]
+__all__ = [
+    "Parts",
+    "Publish",
+    "body",
+    "packet",
+    "pair",
+    "read",
+    "read_publish",
+    "section",
+    "split",
+    "text",
+    "two",
+]
 
 _LENGTHS = {0x01: 1, 0x02: 4, 0x11: 4, 0x17: 1, 0x19: 1, 0x21: 2, 0x22: 2, 0x23: 2, 0x27: 4}
 _PAIR = 0x26
@@ -31,6 +45,27 @@ def read(data: bytes) -> Parts:
         return {}
     length, data = _length(data)
     return _read(data[:length])
+
+
+class Publish(NamedTuple):
+    """A PUBLISH, taken apart."""
+
+    first: int
+    topic: bytes
+    packet_id: int
+    properties: Parts
+    payload: bytes
+
+
+def read_publish(data: bytes) -> Publish:
+    """Take a PUBLISH apart."""
+    assert data[0] >> 4 == 3
+    topic, rest = _cut(body(data))
+    packet_id = 0
+    if data[0] & 6:
+        packet_id, rest = int.from_bytes(rest[:2], "big"), rest[2:]
+    length, rest = _length(rest)
+    return Publish(data[0], topic, packet_id, _read(rest[:length]), rest[length:])
 
 
 def _length(data: bytes) -> tuple[int, bytes]:
