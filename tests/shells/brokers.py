@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from mqttlite.testing import Broker as EmbeddedBroker
 from tests.shells.leaks import ignored_port
 from tests.support.certificates import Certificates
 from tests.support.mosquitto import Mosquitto, find_mosquitto
@@ -54,13 +53,18 @@ def mosquitto(directory: Path, *, tls: Certificates | None = None, **options: An
 
 
 @contextmanager
+def embedded(**options: Any) -> Iterator[EmbeddedBroker]:
+    """Run an embedded broker with these options."""
+    with EmbeddedBroker(**options) as broker, ignored_port(broker.port):
+        yield broker
+
+
+@contextmanager
 def make_broker(kind: str, directory: Path) -> Iterator[Broker]:
     """Run a broker: "embedded" or "mosquitto"."""
     if kind == "mosquitto":
         with mosquitto(directory, persistence=True) as process:
             yield MosquittoBroker(process)
     else:
-        if find_spec("mqttlite.testing.broker") is None:
-            pytest.skip("there is no embedded broker yet")
-        with import_module("mqttlite.testing").Broker() as broker, ignored_port(broker.port):
+        with embedded() as broker:
             yield broker

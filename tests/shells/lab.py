@@ -95,8 +95,8 @@ class ThreadedSubscription:
     ) -> None:
         self._open().__exit__(exc_type, exc, traceback)
 
-    async def unsubscribe(self, timeout: float | None = 10.0, *, processed: bool = True) -> None:
-        self._open().unsubscribe(timeout, processed=processed)
+    async def unsubscribe(self, timeout: float | None = 10.0, **options: Any) -> Any:
+        return self._open().unsubscribe(timeout, **options)
 
     def __aiter__(self) -> ThreadedSubscription:
         return self
@@ -134,8 +134,8 @@ class ThreadedClient:
     async def connect(self) -> Any:
         return self.client.connect()
 
-    async def close(self, timeout: float = 5.0, *, drain: bool = True) -> None:
-        self.client.close(timeout, drain=drain)
+    async def close(self, timeout: float = 5.0, **options: Any) -> None:
+        self.client.close(timeout, **options)
 
     async def __aenter__(self) -> Self:
         self.client.__enter__()
@@ -168,8 +168,11 @@ class ThreadedClient:
         subscription = self.client.unmatched(handler=_in_its_thread(handler), **options)
         return ThreadedSubscription(lambda: subscription)
 
-    async def unsubscribe(self, *args: Any, **options: Any) -> None:
-        self.client.unsubscribe(*args, **options)
+    async def unsubscribe(self, *args: Any, **options: Any) -> Any:
+        return self.client.unsubscribe(*args, **options)
+
+    async def reauthenticate(self, timeout: float | None = None) -> None:
+        self.client.reauthenticate(timeout)
 
     async def request(self, *args: Any, **options: Any) -> Any:
         return self.client.request(*args, **options)

@@ -5,6 +5,8 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from traceback import format_exception
+from types import TracebackType
 from typing import Self
 
 _TIMEOUT = 10.0
@@ -114,7 +116,12 @@ class Peer:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._closing = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -124,8 +131,11 @@ class Peer:
         self._thread.join(_TIMEOUT)
         self._listener.close()
         assert not self._thread.is_alive(), "the script does not end"
-        if self._errors and exc_info[1] is None:
+        if exc is None and self._errors:
             raise self._errors[0]
+        if exc is not None:
+            for error in self._errors:
+                exc.add_note("the script raised " + "".join(format_exception(error)))
 
     @property
     def received(self) -> bytes:
