@@ -49,7 +49,8 @@ class Driver:
         self._link: Link | None = None
         self._dialing: asyncio.Task[Link] | None = None
         self._hanging_up = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # that of uvloop does not tell its time
+        self._timer_due = 0.0
         self._pump_scheduled = False
         core.acknowledger = self._acknowledge
 
@@ -173,19 +174,18 @@ class Driver:
         deadline = self.core.next_deadline()
         timer = self._timer
         if timer is not None:
-            if deadline is not None and timer.when() <= deadline:
+            if deadline is not None and self._timer_due <= deadline:
                 return
             timer.cancel()
             self._timer = None
         if deadline is not None:
+            self._timer_due = deadline
             self._timer = self.loop.call_at(deadline, self._deadline)
 
     def _deadline(self) -> None:
-        timer, self._timer = self._timer, None
-        now = self.now()
-        if timer is not None:
-            now = max(now, timer.when())  # a loop's clock may be a hair early
-        self.core.handle_deadline(now)
+        self._timer = None
+        # A loop's clock may be a hair early.
+        self.core.handle_deadline(max(self.now(), self._timer_due))
         self.pump()
 
     # --- the network connection

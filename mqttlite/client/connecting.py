@@ -147,7 +147,7 @@ class Connecting:
                 self._servers.replace(as_endpoints(answers["url"]))
             self._servers.begin_round()
             if answers:
-                self.options.check_connect([self._servers.current], self._given)
+                self.options.check_connect(self._servers.all, self._given)
         except UsageError as error:
             self._round_failed(error, now)
         else:
@@ -313,6 +313,7 @@ class Connecting:
 
     def _hang_up(self, now: float, *, graceful: bool) -> None:
         self.state = ClientState.HANGING_UP
+        self.question = None
         self._drain_deadline = None
         self._action = HangUp(graceful)
         self._hang_up_deadline = None
@@ -351,10 +352,13 @@ class Connecting:
         if question is not self.question:
             return  # nobody wants to know any more
         self.question = None
+        if error is None:
+            try:
+                question.then(answers, now)
+            except UsageError as fault:  # the answer is none that can be sent
+                error = fault
         if error is not None:
             question.failed(error, now)
-        else:
-            question.then(answers, now)
 
 
 def _said_by_server(error: Exception) -> int | None:

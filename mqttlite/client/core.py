@@ -193,7 +193,7 @@ class ClientCore(Connecting):
     def _end(self, error: Exception) -> None:
         """The client becomes idle: finish whatever is under way, and forget all deadlines."""
         self.state = ClientState.IDLE
-        self._action = None
+        self._action = self._goodbye = self._unverified = None
         self.question = None
         self._cancelled = False
         self._retry_at = self._attempt_deadline = self._hang_up_deadline = None
@@ -231,6 +231,8 @@ class ClientCore(Connecting):
             for text in connection.remarks:
                 self.notices.append(("mqttlite.protocol", WARNING, text))
             connection.remarks.clear()
+        if self._unverified is not None:
+            connection.fail_early()
         if connection.refused_payloads:
             self.drops.count(DropReason.INVALID_PAYLOAD, connection.refused_payloads)
             connection.refused_payloads = 0
@@ -382,7 +384,7 @@ class ClientCore(Connecting):
         cause, self._hang_up_cause = self._hang_up_cause, None
         was_open = False
         if connection is not None:
-            was_open = connection.connack is not None and not connection.connack.reason_code
+            was_open = self._publisher.connection is connection
             connection.lose(_lost(error, was_open=was_open))
             if isinstance(connection.close_cause, ProtocolError):
                 text = f"the server broke the protocol: {connection.close_cause}"
@@ -456,16 +458,21 @@ class ClientCore(Connecting):
         user_properties: Sequence[tuple[str, str]] = (),
     ) -> Operation[Unsubscribed]:
         """End a subscription whose consumer leaves; what it did not take is discarded."""
-        self._check_user_properties(user_properties)
+        self._check_user_properties(subscription.topic_filters, user_properties)
         operation = self.unsubscribe(subscription, user_properties)
         subscription.finish_taken(processed=processed)
         subscription.discard(processed=processed)
         return operation
 
-    def _check_user_properties(self, user_properties: Sequence[tuple[str, str]]) -> None:
+    def _check_user_properties(
+        self, topic_filters: Sequence[str], user_properties: Sequence[tuple[str, str]]
+    ) -> None:
         check_user_properties(user_properties)
         if user_properties and self._version != ProtocolVersion.MQTT_5_0:
             raise NotSupported("user_properties need MQTT 5.0; this connection is 3.x")
+        if user_properties and self._connection is not None:
+            properties: Properties = {"user_properties": list(user_properties)}
+            self._connection.check_unsubscribe(topic_filters, properties)
 
     def unsubscribe_filters(
         self,
@@ -474,7 +481,7 @@ class ClientCore(Connecting):
     ) -> Operation[Unsubscribed]:
         """Unsubscribe from filters that a resumed session has, and end who uses them here."""
         filters = check_filters(topic_filters)
-        self._check_user_properties(user_properties)
+        self._check_user_properties(filters, user_properties)
         self.check_open()
         also: list[str] = []
         for subscription in list(self._subscriber.table.subscriptions):
@@ -579,8 +586,8 @@ class ClientCore(Connecting):
     def _finish_closing(self) -> None:
         error = self._closed_error()
         self.events.append(Disconnected(error, None))
+        goodbye = self._goodbye
         self._end(error)
-        goodbye, self._goodbye = self._goodbye, None
         interval = ((goodbye and goodbye.properties) or {}).get("session_expiry_interval")
         if not (self.options.keeps_session if interval is None else interval):
             self.session.clear()

@@ -22,8 +22,10 @@ class Drops:
         self, reason: DropReason, count: int = 1, topic_filters: tuple[str, ...] = ()
     ) -> None:
         """Messages were dropped."""
+        if not count:
+            return
         self.totals[reason] += count
-        if self.is_watched and count:
+        if self.is_watched:
             self.new[reason, topic_filters] += count
 
     def take_new(self) -> list[Dropped]:

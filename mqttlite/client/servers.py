@@ -46,6 +46,11 @@ class Servers:
         return len(self._round)
 
     @property
+    def all(self) -> Sequence[Endpoint]:
+        """All servers of the list."""
+        return self._list
+
+    @property
     def is_preferred(self) -> bool:
         """Whether the current server is the first of the list."""
         return self.current == self._list[0]

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from mqttlite.enums import ClosedBy, PacketType, ReasonCode
-from mqttlite.errors import ConnectRefused, KeepAliveTimeout, NotSupported, ProtocolError
+from mqttlite.errors import (
+    ConnectRefused,
+    KeepAliveTimeout,
+    NotSupported,
+    PacketTooLarge,
+    ProtocolError,
+)
 from mqttlite.limits import MAXIMUM_PACKET_ID, MAXIMUM_PACKET_SIZE, MAXIMUM_TWO_BYTE_INTEGER
 from mqttlite.message import Properties
 from mqttlite.packets import (
@@ -103,6 +109,7 @@ class ClientConnection(Connection):
         self.keep_alive = connect.keep_alive
         self._connect = connect
         self._waits = waits
+        self._is_accepted = False  # by the server, if not by the owner
         self._early: list[Packet] = []
         self._early_error: ProtocolError | None = None
         self._maximum_in_flight = maximum_in_flight
@@ -133,7 +140,7 @@ class ClientConnection(Connection):
 
     def _receive_handshake(self, packet: Packet) -> None:
         """[MQTT-3.2.0-1] The first packet from the server is CONNACK, or AUTH if it was asked."""
-        if self.connack is not None:
+        if self._is_accepted:
             if len(self._early) >= _MOST_EARLY:
                 raise ProtocolError("too much came at once", ReasonCode.QUOTA_EXCEEDED)
             self._early.append(packet)
@@ -181,6 +188,7 @@ class ClientConnection(Connection):
             self._own_aliases = OutgoingAliases(aliases)
         if properties.get("session_expiry_interval") == 0:  # the server keeps no sessions
             self.redelivers = False
+        self._is_accepted = True
         self.received.append(packet)
         if not self._waits:
             self.open()
@@ -202,9 +210,14 @@ class ClientConnection(Connection):
         if self._early_error is not None:
             self._fail(self._early_error)
 
+    def fail_early(self) -> None:
+        """If the server has made a fault behind CONNACK, do not wait for the owner any more."""
+        if self._early_error is not None:
+            super()._fail(self._early_error)
+
     def _fail(self, error: ProtocolError) -> None:
         """As Connection._fail; but first comes what came before the fault."""
-        if self.connack is not None and self.state is ConnectionState.CONNECTING:
+        if self._is_accepted and self.state is ConnectionState.CONNECTING:
             self._early_error = self._early_error or error
         else:
             super()._fail(error)
@@ -275,6 +288,16 @@ class ClientConnection(Connection):
         self.send(Unsubscribe(packet_id, topic_filters, properties))
         self._requests[packet_id] = (Unsuback, len(topic_filters))
         return packet_id
+
+    def check_unsubscribe(self, topic_filters: Sequence[str], properties: Properties) -> None:
+        """Raise PacketTooLarge if the server cannot take one of these with the properties."""
+        for topic_filter in topic_filters:
+            size = len(encode(Unsubscribe(1, [topic_filter], properties), self.version))
+            if size > self.peer_maximum_packet_size:  # [MQTT-3.2.2-15]
+                raise PacketTooLarge(
+                    f"UNSUBSCRIBE from {topic_filter!r} has {size} bytes with its properties, the "
+                    f"server takes at most {self.peer_maximum_packet_size}"
+                )
 
     def _allocate_request_id(self) -> int:
         packet_id = self.session.allocate_packet_id(self._requests)

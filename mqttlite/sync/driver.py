@@ -267,13 +267,13 @@ class Driver:
 
     def _notify(self, notes: _Notes) -> None:
         finished, ready, notices = notes
+        for logger, level, text in notices:
+            logging.getLogger(logger).log(level, text)
         for operation in finished:
             for waiter in operation.waiters or ():
                 waiter.release()
         for subscription in ready:
             subscription.owner.wake()
-        for logger, level, text in notices:
-            logging.getLogger(logger).log(level, text)
 
     # --- the I/O thread
 

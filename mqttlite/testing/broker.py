@@ -64,7 +64,8 @@ class AsyncBroker:
         self._server: asyncio.Server | None = None
         self._links: dict[BrokerConnection, Link] = {}
         self._all_closed: asyncio.Future[None] | None = None  # while stop() waits for it
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # that of uvloop does not tell its time
+        self._timer_due = 0.0
         self._pump_scheduled = False
 
     # --- what it is
@@ -213,19 +214,18 @@ class AsyncBroker:
         deadline = self.core.next_deadline() if self._server is not None else None
         timer = self._timer
         if timer is not None:
-            if deadline is not None and timer.when() <= deadline:
+            if deadline is not None and self._timer_due <= deadline:
                 return
             timer.cancel()
             self._timer = None
         if deadline is not None:
+            self._timer_due = deadline
             self._timer = asyncio.get_running_loop().call_at(deadline, self._deadline)
 
     def _deadline(self) -> None:
-        timer, self._timer = self._timer, None
-        now = self.now()
-        if timer is not None:
-            now = max(now, timer.when())  # a loop's clock may be a hair early
-        self.core.handle_deadline(now)
+        self._timer = None
+        # A loop's clock may be a hair early.
+        self.core.handle_deadline(max(self.now(), self._timer_due))
         self.pump()
 
 

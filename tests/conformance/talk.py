@@ -22,7 +22,8 @@ class Talk(Hand):
     """A client with the identifier "c" and no keep alive, if it is not told otherwise."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"version": "3.1.1", "client_id": "c", "keep_alive": 0} | options)
+        usual: dict[str, Any] = {"version": "3.1.1", "client_id": "c", "keep_alive": 0}
+        super().__init__(**usual | options)
 
     def give(self, *packets: str) -> None:
         """Let these packets arrive."""
@@ -32,14 +33,14 @@ class Talk(Hand):
         """Take what the client has to send."""
         return self.sent().hex(" ")
 
-    def dialed(self) -> str:
+    def opened(self) -> str:
         """Open the transport; return what the client sends then."""
         self.dial()
         return self.took()
 
     def open(self, answer: str = ACCEPTED) -> Self:
         """Have a connection; CONNECT is taken, what follows CONNACK is not."""
-        self.dialed()
+        self.opened()
         self.give(answer)
         assert self.core.state is ClientState.CONNECTED
         return self

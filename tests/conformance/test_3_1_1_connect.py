@@ -32,7 +32,7 @@ def test_connect_is_the_first_packet_and_comes_once() -> None:
     talk = Talk(queue_qos_0=True)
     talk.subscribe("f", 1)
     assert talk.core.next_deadline() is None
-    assert talk.dialed() == CONNECT
+    assert talk.opened() == CONNECT
     talk.publish("t", b"", 1)
     assert talk.took() == ""  # nothing before CONNACK
     talk.give(ACCEPTED)
@@ -41,7 +41,7 @@ def test_connect_is_the_first_packet_and_comes_once() -> None:
     assert "4d 51 54 54" not in rest
     talk.lose()
     # The next connection begins with its own.
-    assert talk.dialed() == CONNECT
+    assert talk.opened() == CONNECT
     assert talk.took() == ""
 
 
@@ -52,27 +52,27 @@ def test_the_reserved_flag_is_0_whatever_is_asked_for() -> None:
         {"clean_start": False},
         {"username": "u", "password": b"p", "will": Will("w", b"", qos=2, retain=True)},
     ):
-        assert flags(Talk(**options).dialed()) & 0x01 == 0
+        assert flags(Talk(**options).opened()) & 0x01 == 0
 
 
 @conforms("3.1.1", "MQTT-3.1.2-9", "MQTT-3.1.3-10", "MQTT-3.1.2-14")
 @pytest.mark.parametrize("retain", [False, True])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_a_will_is_in_the_payload(qos: int, retain: bool) -> None:
-    connect = Talk(will=Will("w€", b"\xff\0", qos=qos, retain=retain)).dialed()
+    connect = Talk(will=Will("w€", b"\xff\0", qos=qos, retain=retain)).opened()
     assert flags(connect) == 0x06 | qos << 3 | retain << 5
     assert payload(connect) == "000163" + "000477e282ac" + "0002ff00"
 
 
 @conforms("3.1.1", "MQTT-3.1.2-9")
 def test_an_empty_will_message_is_there_all_the_same() -> None:
-    connect = Talk(will=Will("w", b"")).dialed()
+    connect = Talk(will=Will("w", b"")).opened()
     assert payload(connect) == "000163" + "000177" + "0000"
 
 
 @conforms("3.1.1", "MQTT-3.1.2-11", "MQTT-3.1.2-13", "MQTT-3.1.2-15")
 def test_without_a_will_there_is_nothing_of_it() -> None:
-    connect = Talk().dialed()
+    connect = Talk().opened()
     assert flags(connect) == 0x02
     assert payload(connect) == "000163"
 
@@ -111,7 +111,7 @@ def test_a_will_topic_that_is_not_allowed_is_refused(topic: str) -> None:
 def test_flags_say_which_credentials_are_there(
     arguments: dict[str, Any], expected_flags: int, expected: str
 ) -> None:
-    connect = Talk(**arguments).dialed()
+    connect = Talk(**arguments).opened()
     assert flags(connect) == expected_flags
     assert payload(connect) == "000163" + expected
 
@@ -144,7 +144,7 @@ def test_a_client_with_a_password_only_does_not_fall_back() -> None:
 @conforms("3.1.1", "MQTT-3.1.3-1", "MQTT-3.1.3-3")
 def test_the_order_of_the_payload() -> None:
     talk = Talk(client_id="id", will=Will("wt", b"wm"), username="us", password=b"pw")
-    assert talk.dialed() == (
+    assert talk.opened() == (
         "10 1e 00 04 4d 51 54 54 04 c6 00 00 "
         "00 02 69 64 00 02 77 74 00 02 77 6d 00 02 75 73 00 02 70 77"
     )
@@ -153,13 +153,13 @@ def test_the_order_of_the_payload() -> None:
 @conforms("3.1.1", "MQTT-3.1.3-3", "MQTT-3.1.3-7")
 def test_an_empty_client_identifier_is_there_and_asks_for_a_clean_session() -> None:
     talk = Talk(client_id="", username="u")
-    connect = talk.dialed()
+    connect = talk.opened()
     assert flags(connect) == 0x82
     assert payload(connect) == "0000" + "000175"
     # And again for the next connection.
     talk.give(ACCEPTED)
     talk.lose()
-    assert talk.dialed() == connect
+    assert talk.opened() == connect
 
 
 @conforms("3.1.1", "MQTT-3.1.3-7")
@@ -173,7 +173,7 @@ def test_an_empty_client_identifier_for_a_session_that_is_kept_is_refused(
 
 @conforms("3.1.1", "MQTT-3.1.3-4")
 def test_the_client_identifier_is_utf_8() -> None:
-    assert payload(Talk(client_id="ü€").dialed()) == "0005c3bce282ac"
+    assert payload(Talk(client_id="ü€").opened()) == "0005c3bce282ac"
     for client_id in ("a\ud800", "a\0", "x" * 65_536, b"bytes"):
         with pytest.raises(UsageError):
             Talk(client_id=client_id)
@@ -182,7 +182,7 @@ def test_the_client_identifier_is_utf_8() -> None:
 @conforms("3.1.1", "MQTT-3.1.2-23")
 def test_a_ping_goes_out_in_time_when_nothing_else_does() -> None:
     talk = Talk(keep_alive=10)
-    assert talk.dialed()[30:35] == "00 0a"
+    assert talk.opened()[30:35] == "00 0a"
     talk.give(ACCEPTED)
     for _ in range(5):
         last = talk.now
@@ -229,7 +229,7 @@ def test_without_an_answer_to_the_ping_the_connection_is_closed() -> None:
 def test_anything_before_connack_ends_the_connection(packet: str) -> None:
     talk = Talk()
     talk.subscribe("t", 0)
-    talk.dialed()
+    talk.opened()
     talk.give(packet, ACCEPTED)
     assert not talk.core.is_connected
     talk.fault()
@@ -238,7 +238,7 @@ def test_anything_before_connack_ends_the_connection(packet: str) -> None:
 @conforms("3.1.1", "MQTT-3.2.2-1")
 def test_session_present_for_a_clean_session_ends_the_connection() -> None:
     talk = Talk()
-    talk.dialed()
+    talk.opened()
     talk.give("20 02 01 00")
     assert not talk.core.is_connected
     talk.fault()
@@ -247,7 +247,7 @@ def test_session_present_for_a_clean_session_ends_the_connection() -> None:
 @conforms("3.1.1", "MQTT-3.2.2-1")
 def test_session_present_0_for_a_clean_session_is_right() -> None:
     talk = Talk()
-    talk.dialed()
+    talk.opened()
     talk.give("20 02 00 00")
     assert talk.core.is_connected
 
@@ -256,7 +256,7 @@ def test_session_present_0_for_a_clean_session_is_right() -> None:
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5])
 def test_a_refusal_with_session_present_is_a_violation(code: int) -> None:
     talk = Talk(clean_start=False)
-    talk.dialed()
+    talk.opened()
     talk.give(f"20 02 01 0{code}")
     talk.fault()
 
@@ -303,7 +303,7 @@ def test_after_disconnect_nothing_is_sent_and_the_connection_is_closed() -> None
 def test_every_connection_of_a_client_has_its_identifier() -> None:
     talk = Talk(clean_start=False, client_id="one")
     for _ in range(3):
-        connect = talk.dialed()
+        connect = talk.opened()
         assert payload(connect) == "00036f6e65"
         talk.give("20 02 01 00")
         talk.lose()

@@ -39,7 +39,7 @@ def test_qos_0_that_had_to_wait_has_no_dup() -> None:
     talk = Talk(queue_qos_0=True).open()
     talk.lose()
     talk.publish("t", b"x", 0)
-    talk.dialed()
+    talk.opened()
     talk.give(ACCEPTED)
     assert talk.took() == "30 04 00 01 74 78"
 
@@ -90,7 +90,7 @@ def test_a_topic_name_that_is_not_allowed_is_refused(qos: int) -> None:
     for topic in ("", "a\0", "\ud800", "x" * 65_536):
         with pytest.raises(InvalidTopic):
             talk.publish(topic, b"", qos)
-    talk.dialed()
+    talk.opened()
     talk.give(ACCEPTED)
     assert talk.took() == ""
 
@@ -199,7 +199,7 @@ def test_what_had_to_wait_has_no_dup_when_it_is_first_sent(qos: int) -> None:
     talk = Talk(clean_start=False).open()
     talk.lose()
     talk.publish("t", b"x", qos)
-    talk.dialed()
+    talk.opened()
     talk.give("20 02 01 00")
     assert talk.took() == f"3{qos * 2} 06 00 01 74 00 01 78"
 
@@ -246,7 +246,7 @@ def test_qos_2_is_not_ended_by_another_answer(answer: str) -> None:
     talk.give(answer)
     talk.fault()
     assert not delivery.done
-    talk.dialed()
+    talk.opened()
     talk.give("20 02 01 00")
     assert talk.took() == "3c 06 00 01 74 00 01 78"
 

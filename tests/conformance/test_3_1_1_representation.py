@@ -75,7 +75,7 @@ def test_a_byte_order_mark_is_a_character() -> None:
 @conforms("3.1.1", "MQTT-3.14.1-1")
 def test_the_flags_of_every_packet_that_a_client_sends() -> None:
     talk = Talk(keep_alive=10)
-    first = [talk.dialed()[:2]]
+    first = [talk.opened()[:2]]
     talk.give(ACCEPTED)
     received = talk.subscribe("f", 2)
     first.append(talk.took()[:2])
@@ -129,7 +129,7 @@ def test_wrong_flags_end_the_connection(packet: str, added: int) -> None:
 @pytest.mark.parametrize("flags", range(1, 16))
 def test_wrong_flags_of_connack_end_the_connection(flags: int) -> None:
     talk = Talk()
-    talk.dialed()
+    talk.opened()
     talk.give(f"2{flags:x} 02 00 00")
     talk.fault()
 

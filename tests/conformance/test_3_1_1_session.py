@@ -10,7 +10,7 @@ from tests.conformance.talk import ACCEPTED, RESUMED, Talk, all_of
 @conforms("3.1.1", "MQTT-3.1.2-4", "MQTT-4.1.0-1", "MQTT-4.4.0-1")
 def test_a_kept_session_goes_on_with_what_was_sent() -> None:
     talk = Talk(clean_start=False)
-    assert talk.dialed() == "10 0d 00 04 4d 51 54 54 04 00 00 00 00 01 63"
+    assert talk.opened() == "10 0d 00 04 4d 51 54 54 04 00 00 00 00 01 63"
     talk.give(ACCEPTED)
     talk.publish("t", b"a", 1)
     talk.publish("t", b"b", 2)
@@ -62,7 +62,7 @@ def test_a_kept_session_outlives_close() -> None:
     assert talk.took() == "e0 00"
     talk.hang_up()
     assert talk.core.is_idle
-    assert talk.dialed() == "10 0d 00 04 4d 51 54 54 04 00 00 00 00 01 63"
+    assert talk.opened() == "10 0d 00 04 4d 51 54 54 04 00 00 00 00 01 63"
     talk.give(RESUMED)
     assert talk.took() == "3a 06 00 01 74 00 01 61"
 
@@ -105,7 +105,7 @@ def test_a_clean_session_asks_for_it_in_every_connection_and_subscribes_anew() -
     talk = Talk().open()
     talk.listen("t", qos=0)
     talk.lose()
-    assert talk.dialed() == "10 0d 00 04 4d 51 54 54 04 02 00 00 00 01 63"
+    assert talk.opened() == "10 0d 00 04 4d 51 54 54 04 02 00 00 00 01 63"
     talk.give(ACCEPTED)
     assert talk.took() == "82 06 00 02 00 01 74 00"
 
@@ -114,12 +114,12 @@ def test_a_clean_session_asks_for_it_in_every_connection_and_subscribes_anew() -
 def test_a_clean_start_of_a_session_that_is_kept_comes_once() -> None:
     # 3.1.1 has one flag for two wishes: to begin anew, and to end with the connection.
     talk = Talk(clean_start=True, session_expiry_interval=60)
-    assert talk.dialed() == "10 0d 00 04 4d 51 54 54 04 02 00 00 00 01 63"
+    assert talk.opened() == "10 0d 00 04 4d 51 54 54 04 02 00 00 00 01 63"
     talk.give(ACCEPTED)
     talk.publish("t", b"a", 1)
     talk.took()
     talk.lose()
-    assert talk.dialed() == "10 0d 00 04 4d 51 54 54 04 00 00 00 00 01 63"
+    assert talk.opened() == "10 0d 00 04 4d 51 54 54 04 00 00 00 00 01 63"
     talk.give(ACCEPTED)
     assert talk.took() == "32 06 00 01 74 00 02 61"
 

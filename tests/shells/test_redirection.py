@@ -167,7 +167,7 @@ async def test_no_redirections(bench: Lab, home: Broker, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "reference", ["", " ", "ws://127.0.0.1", "127.0.0.1:port", "http://[", "127.0.0.1:99999"]
+    "reference", ["", " ", "quic://127.0.0.1", "127.0.0.1:port", "http://[", "127.0.0.1:99999"]
 )
 async def test_references_that_lead_nowhere(bench: Lab, reference: str) -> None:
     with Peer(refers(MOVED, reference)) as peer:

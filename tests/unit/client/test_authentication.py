@@ -229,9 +229,6 @@ class TestFailing:
         assert hand.core.is_connected
 
     @pytest.mark.parametrize("answer", ["text", 5, b"x" * 65_536])
-    @pytest.mark.xfail(
-        strict=True, reason="BUG: an answer that makes no AUTH packet raises in answered()"
-    )
     def test_respond_returns_nonsense(self, handler: Handler, answer: Any) -> None:
         handler.answer = answer
         hand, operation = begun(handler)
@@ -253,11 +250,6 @@ class TestFailing:
         assert hand.core.counters.connections == 0
         assert hand.core.connack is None
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: a CONNACK that was not approved counts as a connection that has been open",
-    )
     def test_connect_fails_if_finish_raises(self, handler: Handler) -> None:
         handler.raises["finish"] = error = AuthError("the server does not know the password")
         hand, operation = begun(handler)
@@ -267,11 +259,6 @@ class TestFailing:
         assert operation.error is error
         assert hand.core.is_idle
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: a CONNACK that was not approved counts as a connection that has lasted",
-    )
     def test_the_delays_grow_while_finish_raises(self, handler: Handler) -> None:
         # Rule 10: the back-off begins anew only after a connection that has lasted.
         hand = connected(handler, reconnect=Reconnect(first_delay=1.0))
@@ -299,11 +286,6 @@ class TestFailing:
         assert not hand.core.is_connected
         assert hand.core.counters.connections == 0
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: a question stays until the transport is closed; its answer accepts a dead one",
-    )
     def test_closed_before_finish_has_answered(self, handler: Handler) -> None:
         hand, operation = begun(handler)
         feed(hand, ACCEPTED)
@@ -322,11 +304,6 @@ class TestFailing:
         assert isinstance(operation.error, TimeoutError)
         assert "the program's own function" in str(operation.error)
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: give_up() does not forget that a CONNACK waits to be approved",
-    )
     def test_given_up_before_finish_has_answered(self, handler: Handler) -> None:
         hand, _ = begun(handler)
         feed(hand, ACCEPTED)
@@ -465,9 +442,6 @@ class TestAgain:
         assert hand.core.state is ClientState.WAITING
 
     @pytest.mark.parametrize("first", ["text", 5, b"x" * 65_536])
-    @pytest.mark.xfail(
-        strict=True, reason="BUG: an answer that makes no AUTH packet raises in answered()"
-    )
     def test_start_returns_nonsense(self, handler: Handler, first: Any) -> None:
         hand = connected(handler)
         handler.first = first
@@ -476,9 +450,6 @@ class TestAgain:
         hand.hang_up()
         assert isinstance(operation.error, (AuthError, UsageError))
 
-    @pytest.mark.xfail(
-        strict=True, reason="BUG: an AUTH packet too large for the server raises in answered()"
-    )
     def test_the_server_takes_no_packet_of_that_size(self, handler: Handler) -> None:
         hand, _ = begun(handler)
         accepted = Connack(properties={"authentication_method": "m", "maximum_packet_size": 50})
@@ -516,11 +487,6 @@ class TestAgain:
         assert isinstance(operation.error, ConnectionClosed)
         assert operation.error.by is ClosedBy.CLIENT
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: give_up() leaves whoever waits for reauthenticate() waiting",
-    )
     def test_given_up_meanwhile(self, handler: Handler) -> None:
         hand = connected(handler)
         operation = hand.core.reauthenticate()
@@ -587,11 +553,6 @@ class TestWhatTheServerMustNot:
             ("m", Connack(properties={"authentication_method": "other"})),
             (None, Connack(properties={"maximum_packet_size": 8})),
         ],
-    )
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: a CONNACK that breaks the protocol counts as a connection that was open",
     )
     def test_connect_fails_with_a_connack_that_breaks_the_protocol(
         self, handler: Handler, method: str | None, connack: Connack

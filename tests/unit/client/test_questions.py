@@ -235,9 +235,6 @@ class TestFailing:
         hand.answer()
         assert hand.dialed().host == "two.example"
 
-    @pytest.mark.xfail(
-        strict=True, reason="BUG: of the servers that are asked for, the first one only is checked"
-    )
     def test_a_second_server_that_cannot_be_used(self) -> None:
         # Rule 9. U+0000 cannot stand in CONNECT.
         url = in_turn(["mqtt://one.example", "mqtt://u%00@two.example"])
@@ -318,11 +315,6 @@ class TestTime:
         assert hand.core.take_action() is None
 
     @pytest.mark.parametrize("how", ["cancel", "close", "time-out"])
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: a question stays until the transport is closed, and its answer dials again",
-    )
     def test_an_answer_while_the_transport_is_being_closed(self, how: str) -> None:
         hand = Hand(asked={"username": in_turn("u")})
         hand.core.connect(hand.now)

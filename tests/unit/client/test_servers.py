@@ -178,7 +178,7 @@ class TestRedirection:
             sent_to("x", 0x88),
             sent_to("x", 0x00),
             sent_to("http://x"),
-            sent_to("ws://x"),
+            sent_to("quic://x"),
             sent_to("x:port"),
             sent_to("x mqtt://"),
             OSError("use x"),
@@ -231,7 +231,7 @@ class TestLimit:
     def test_what_cannot_be_read_does_not_count(self) -> None:
         these = servers("a", maximum_redirects=1)
         these.begin_round()
-        assert not these.redirect(sent_to("ws://x"))
+        assert not these.redirect(sent_to("quic://x"))
         assert these.redirect(sent_to("x"))
 
     def test_a_lasting_connection_counts_anew(self) -> None:
