@@ -251,11 +251,11 @@ class TestUnsubscribing:
     ) -> None:
         hand = connected(**options)
         subscription = hand.subscribed("t")
-        with pytest.raises(error, match="user_properties|str|U\\+0000"):
+        with pytest.raises(error, match=r"user_properties|str|U\+0000"):
             hand.core.end_subscription(
                 subscription, processed=True, user_properties=user_properties
             )
-        with pytest.raises(error, match="user_properties|str|U\\+0000"):
+        with pytest.raises(error, match=r"user_properties|str|U\+0000"):
             hand.core.unsubscribe_filters("t", user_properties)
         assert hand.sent() == b""
         assert not subscription.ended
