@@ -53,7 +53,7 @@ class TestCounters:
         hand.lose()
         assert hand.core.counters.failed_attempts == 1
         hand.pass_deadline()
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         assert hand.core.counters.failed_attempts == 2
         hand.connect()
@@ -63,7 +63,7 @@ class TestCounters:
     def test_a_refusal_is_no_connection(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x88)
         assert hand.core.counters.connections == 0
         assert hand.core.counters.failed_attempts == 1
@@ -242,7 +242,7 @@ class TestNotices:
     def test_falling_back(self) -> None:
         hand = Hand()
         hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x84)
         [(logger, level, text)] = hand.core.notices
         assert (logger, level) == ("mqttlite.client", logging.INFO)

@@ -349,7 +349,7 @@ def test_authentication_data_of_connect() -> None:
         given = Given(authentication_data=data)
         packet = options.connect_packet(ENDPOINT, V5, "", first=True, given=given)
         assert packet.properties is not None
-        assert packet.properties["authentication_data"] == data
+        assert packet.properties.get("authentication_data") == data
 
 
 def test_packet_size_limit() -> None:

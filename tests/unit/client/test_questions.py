@@ -52,7 +52,7 @@ class TestAsking:
         assert hand.core.state is ClientState.DIALING
         hand.answer()
         assert hand.core.question is None
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
         hand.core.transport_opened(hand.now)
         sent = hand.sent()
         assert sent[9] == 0xC2  # user name, password, clean start
@@ -84,10 +84,10 @@ class TestAsking:
         )
         hand.core.connect(hand.now)
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         assert hand.core.question is None
-        assert hand.dialed() == other
+        assert hand.take_dial() == other
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1p")
 
@@ -101,16 +101,16 @@ class TestAsking:
         hand = Hand(endpoints=(), asked={"url": urls})
         hand.core.connect(hand.now)
         hand.answer()
-        assert hand.dialed() == Endpoint("mqtt", "one.example", 1883)
+        assert hand.take_dial() == Endpoint("mqtt", "one.example", 1883)
         hand.core.transport_opened(hand.now)
         hand.receive(Connack())
         hand.sent()
         hand.lose()
         hand.pass_deadline()
         hand.answer()
-        assert hand.dialed() == Endpoint("mqtt", "two.example", 7)
+        assert hand.take_dial() == Endpoint("mqtt", "two.example", 7)
         hand.core.dial_failed(OSError(), hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1u\0\1p")
 
@@ -233,7 +233,7 @@ class TestFailing:
         assert hand.core.state is ClientState.WAITING
         hand.pass_deadline()
         hand.answer()
-        assert hand.dialed().host == "two.example"
+        assert hand.take_dial().host == "two.example"
 
     @pytest.mark.xfail(
         strict=True, reason="BUG: of the servers that are asked for, the first one only is checked"
@@ -258,7 +258,7 @@ class TestTime:
         assert hand.core.next_deadline() == 1010.0
         hand.now += 4
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         assert hand.core.next_deadline() == 1010.0
 
     def test_no_answer_in_time(self) -> None:
@@ -290,7 +290,7 @@ class TestTime:
         hand.core.answered(late, {}, ValueError(), hand.now)
         assert hand.core.state is ClientState.DIALING
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\3two")
 
@@ -344,7 +344,7 @@ class TestRetryingTheFirst:
         hand = Hand(reconnect=Reconnect(retry_first=True, first_delay=2.0))
         operation = hand.core.connect(hand.now)
         for delay in (2.0, 4.0):
-            hand.dialed()
+            hand.take_dial()
             hand.core.dial_failed(OSError("no route"), hand.now)
             assert hand.core.state is ClientState.WAITING
             disconnected = hand.core.events[-1]
@@ -372,7 +372,7 @@ class TestRetryingTheFirst:
     def test_a_final_reason_code_ends_it(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x86)
         assert isinstance(operation.error, ConnectRefused)
         assert hand.core.is_idle
@@ -383,10 +383,10 @@ class TestRetryingTheFirst:
     def test_so_many_attempts(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True, maximum_attempts=1))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError("first"), hand.now)
         hand.pass_deadline()
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError("second"), hand.now)
         assert "second" in str(operation.error)
         assert hand.core.is_idle
@@ -394,7 +394,7 @@ class TestRetryingTheFirst:
     def test_cancelling_while_it_waits(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         hand.core.cancel_connect(hand.now)
         assert isinstance(operation.error, ConnectionClosed)
@@ -406,10 +406,10 @@ class TestRetryingTheFirst:
     def test_cancelling_a_later_attempt(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         hand.pass_deadline()
-        hand.dialed()
+        hand.take_dial()
         hand.core.cancel_connect(hand.now)
         hand.hang_up()
         assert operation.error is not None
@@ -419,7 +419,7 @@ class TestRetryingTheFirst:
     def test_closing_while_it_waits(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         closing = hand.core.close(hand.now, 1.0)
         assert closing.done
@@ -429,7 +429,7 @@ class TestRetryingTheFirst:
     def test_not_unless_it_is_asked_for(self) -> None:
         hand = Hand(reconnect=Reconnect())
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         assert operation.error is not None
         assert hand.core.is_idle
@@ -449,11 +449,11 @@ class TestFallingBack:
         hand = Hand(asked={"username": in_turn(username), "password": in_turn(password)})
         operation = hand.core.connect(hand.now)
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x84)
         assert operation.done is not falls_back
         if falls_back:
-            hand.dialed()
+            hand.take_dial()
             hand.core.transport_opened(hand.now)
             sent = hand.sent()
             assert sent[8:9] == b"\4"
@@ -465,9 +465,9 @@ class TestFallingBack:
         hand = Hand(endpoints=(), asked={"url": url, "password": in_turn("p")})
         hand.core.connect(hand.now)
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x84)
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1u\0\1p")
 
