@@ -426,6 +426,18 @@ class TestRetryingTheFirst:
         assert isinstance(operation.error, ConnectionClosed)
         assert hand.core.is_idle
 
+    def test_connect_begins_with_the_first_delay_again(self) -> None:
+        hand = Hand(reconnect=Reconnect(retry_first=True, first_delay=2.0))
+        for _ in range(2):
+            hand.core.connect(hand.now)
+            for delay in (2.0, 4.0):
+                hand.take_dial()
+                hand.core.dial_failed(OSError(), hand.now)
+                assert hand.core.next_deadline() == hand.now + delay
+                hand.pass_deadline()
+            hand.core.cancel_connect(hand.now)
+            hand.hang_up()
+
     def test_not_unless_it_is_asked_for(self) -> None:
         hand = Hand(reconnect=Reconnect())
         operation = hand.core.connect(hand.now)

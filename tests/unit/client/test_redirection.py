@@ -332,6 +332,17 @@ class TestReturning:
         hand.pass_deadline()
         assert hand.sent() == b"\xe0\0"
 
+    def test_waits_while_the_network_is_slow(self) -> None:
+        hand = Hand(endpoints=(ENDPOINT, OTHER), keep_alive=0, reconnect=Reconnect(return_after=60))
+        connect_to_the_second(hand)
+        for _ in range(2):
+            hand.publish("t", bytes(1 << 20), qos=0)
+        hand.pass_deadline()
+        assert hand.core.is_connected
+        assert len(hand.sent()) > 2 << 20
+        hand.pass_deadline()
+        assert hand.sent() == b"\xe0\0"
+
     @pytest.mark.parametrize("return_after", [None, 60])
     def test_stays_at_the_first_server(self, return_after: float | None) -> None:
         hand = Hand(
