@@ -47,10 +47,10 @@ class Hand:
             self.pass_deadline()
         if core.question is not None:
             self.answer()
-        self.dialed()
+        self.take_dial()
         core.transport_opened(self.now)
 
-    def dialed(self) -> Endpoint:
+    def take_dial(self) -> Endpoint:
         """Where the core wants a network connection to; it is not opened yet."""
         action = self.core.take_action()
         assert isinstance(action, Dial)

@@ -76,7 +76,7 @@ def begun(handler: Handler, **options: Any) -> tuple[Hand, Operation[Connack]]:
     hand = Hand(auth=handler, **options)
     operation = hand.core.connect(hand.now)
     hand.answer()
-    hand.dialed()
+    hand.take_dial()
     hand.core.transport_opened(hand.now)
     hand.sent()
     return hand, operation
@@ -101,7 +101,7 @@ class TestConnecting:
         assert handler.calls == []
         hand.answer()
         assert handler.calls == [("start",)]
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert b"\x15\0\1m\x16\0\1s" in hand.sent()
         feed(hand, CHALLENGE)
@@ -562,7 +562,7 @@ class TestWhatTheServerMustNot:
         operation = hand.core.connect(hand.now)
         if method:
             hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         hand.receive(connack)
         hand.hang_up()

@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
-from mqttlite.client import ClientCore, ClientOptions, ClientState
-from mqttlite.client.base import ClientBase
+from mqttlite.client import (
+    ClientCore,
+    ClientOptions,
+    ClientState,
+    SubscriptionState,
+    make_subscription,
+)
+from mqttlite.client.base import ClientBase, SubscriptionBase, make_goodbye
 from mqttlite.endpoint import Endpoint
-from mqttlite.errors import NotSupported, UsageError
-from mqttlite.message import Will
+from mqttlite.enums import ClosedBy
+from mqttlite.errors import ConnectionClosed, NotSupported, SubscribeError, UsageError
+from mqttlite.message import Message, Will
 from mqttlite.options import TLS, Reconnect
-from mqttlite.packets import Connack, encode
+from mqttlite.packets import Connack, Disconnect, encode
 
 
 class Bare(ClientBase):
@@ -78,6 +85,13 @@ def test_every_argument_is_passed_on() -> None:
         "outbox_bytes": 15,
         "when_full": "raise",
         "queue_qos_0": True,
+        "server_order": "shuffled",
+        "maximum_redirects": 16,
+        "use_topic_aliases": True,
+        "request_problem_information": False,
+        "request_response_information": True,
+        "check_payload_format": True,
+        "when_session_lost": "report",
     }
     options = Bare("mqtt://h", password="ü", **arguments).options
     assert options.password == "ü".encode()
@@ -177,6 +191,13 @@ def test_servers(arguments: dict[str, Any], expected: list[Endpoint]) -> None:
         ({"url": "mqtt://h", "username": 5}, "str"),
         ({"url": "mqtt://h", "username": "u", "password": "\ud800"}, "surrogate"),
         ({"url": "mqtt://h", "user_properties": 5}, "user_properties"),
+        ({"url": "mqtt://h", "on_reconnecting": 5}, "are functions"),
+        ({"url": "mqtt://h", "on_dropped": 5}, "are functions"),
+        ({"url": print, "host": "h"}, "not both"),
+        ({"url": print, "port": 5}, "not both"),
+        ({"url": "mqtt://u@h", "username": print}, "the username is given twice"),
+        ({"url": "mqtt://u:p@h", "password": print}, "the password is given twice"),
+        ({"url": "mqtt://h", "tls": print}, "no URL uses it"),
     ],
 )
 def test_bad_argument(arguments: dict[str, Any], message: str) -> None:
@@ -197,6 +218,107 @@ def test_tls() -> None:
     assert Bare("mqtts://h", tls=tls).options.tls is tls
     assert Bare("mqtts://h", tls=context).options.tls.context is context
     assert Bare(["mqtt://a", "mqtts://h"], tls=tls).options.tls is tls
+
+
+def test_functions_in_place_of_values() -> None:
+    def url() -> str:
+        return "mqtt://h"
+
+    def other() -> str:
+        return "x"
+
+    options = Bare(url, username=other, password=other, tls=lambda: True).options  # type: ignore[arg-type, return-value]
+    assert list(options.asked) == ["url", "username", "password", "tls"]
+    assert options.asked["url"] is url
+    assert options.asked["username"] is options.asked["password"] is other
+    assert options.endpoints == ()
+    assert options.username is None
+    assert options.password is None
+    assert options.tls == TLS()
+    assert Bare("mqtt://h", username="u").options.asked == {}
+
+
+def test_a_function_says_that_there_is_tls() -> None:
+    client = Bare(host="h", tls=TLS)
+    assert client.options.endpoints == (Endpoint("mqtts", "h", 8883),)
+    assert client.options.asked == {"tls": TLS}
+
+
+class TestGoodbye:
+    def test_the_usual_one(self) -> None:
+        assert make_goodbye(0, None, (), None) is None
+
+    def test_a_reason_code_alone(self) -> None:
+        assert make_goodbye(4, None, (), None) == Disconnect(4, None)
+
+    @pytest.mark.parametrize(
+        ("arguments", "properties"),
+        [
+            (("", (), None), {"reason_string": ""}),
+            ((None, [("a", "b")], None), {"user_properties": [("a", "b")]}),
+            ((None, (), 0), {"session_expiry_interval": 0}),
+            (
+                ("why", (("a", "b"),), 5),
+                {
+                    "reason_string": "why",
+                    "user_properties": [("a", "b")],
+                    "session_expiry_interval": 5,
+                },
+            ),
+        ],
+    )
+    def test_properties(self, arguments: Any, properties: Any) -> None:
+        assert make_goodbye(0, *arguments) == Disconnect(0, properties)
+
+    def test_user_properties_are_checked(self) -> None:
+        with pytest.raises(UsageError, match="user_properties must be a list"):
+            make_goodbye(0, None, 5, None)  # type: ignore[arg-type]
+
+
+class TestSubscription:
+    def subscription(self) -> tuple[SubscriptionBase, SubscriptionState]:
+        state = make_subscription(["a", "b"])
+        return SubscriptionBase(state), state
+
+    def test_at_first(self) -> None:
+        subscription, state = self.subscription()
+        assert state.owner is subscription
+        assert subscription.topic_filters == ("a", "b")
+        assert subscription.granted == {}
+        assert subscription.reason_string is None
+        assert subscription.user_properties == []
+        assert subscription.dropped == 0
+        assert subscription.buffered == 0
+
+    def test_what_the_server_said(self) -> None:
+        subscription, state = self.subscription()
+        state.granted = {"a": 1, "b": 0}
+        state.answer = {"reason_string": "why", "user_properties": [("a", "b")]}
+        assert subscription.granted == {"a": 1, "b": 0}
+        assert subscription.granted is not state.granted
+        assert subscription.reason_string == "why"
+        assert subscription.user_properties == [("a", "b")]
+
+    def test_messages(self) -> None:
+        subscription, state = self.subscription()
+        state.push(Message("a", b"x"))
+        state.dropped = 7
+        assert subscription.buffered == 1
+        assert subscription.dropped == 7
+
+    @pytest.mark.parametrize(
+        ("error", "is_failure"),
+        [
+            (None, False),
+            (ConnectionClosed("close()", by=ClosedBy.CLIENT), False),
+            (ConnectionClosed("shut down", by=ClosedBy.SERVER), True),
+            (SubscribeError({"a": 0x87}), True),
+        ],
+    )
+    def test_why_it_ended(self, error: Exception | None, is_failure: bool) -> None:
+        subscription, state = self.subscription()
+        state.end(error)
+        assert subscription._failure is (error if is_failure else None)
 
 
 def test_what_can_be_asked() -> None:
@@ -222,6 +344,7 @@ def test_what_can_be_asked() -> None:
     assert repr(client) == "<Bare mqtt://h:1883, connected>"
     core.receive(b"\x30\x04\0\1t\0", 0.0)
     assert client.unmatched_messages == 1
+    assert client.counters.received_messages == 1
     assert core.state is ClientState.CONNECTED
 
 

@@ -345,6 +345,7 @@ class TestDispatch:
         assert subscription.take() is not None
         assert subscription.take() is None
         assert hand.sent() == b"\x40\2\0\1\x40\2\0\2"
+        assert hand.core.counters.dropped_messages == {}
 
     def test_retained_messages_go_to_the_new_subscription_only(self) -> None:
         hand = connected()

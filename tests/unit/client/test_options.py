@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from mqttlite.client import ClientOptions
+from mqttlite.client.options import Given, as_tls
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ProtocolVersion
 from mqttlite.errors import UsageError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE
-from mqttlite.message import Will
+from mqttlite.message import Properties, Will
+from mqttlite.options import TLS
 from mqttlite.packets import Connect
 from tests.behaviour import rule
 from tests.unit.client.hand import ENDPOINT
@@ -24,6 +26,19 @@ V5 = ProtocolVersion.MQTT_5_0
 def make(**arguments: Any) -> ClientOptions:
     arguments.setdefault("endpoints", (ENDPOINT,))
     return ClientOptions(**arguments)
+
+
+class Method:
+    """An auth handler of which only the name of its method counts."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def start(self) -> None: ...
+
+    def respond(self, data: bytes, properties: Properties) -> None: ...
+
+    def finish(self, data: bytes, properties: Properties) -> None: ...
 
 
 def connect(
@@ -75,6 +90,13 @@ def connect(
         ({"version": "3.1.1", "clean_start": False}, "needs a client_id"),
         ({"version": "3.1.1", "session_expiry_interval": 5}, "needs a client_id"),
         ({"version": "3.1.1", "password": b"p"}, "username"),
+        ({"server_order": "random"}, 'server_order must be "in_order" or "shuffled"'),
+        ({"when_session_lost": "ignore"}, 'when_session_lost must be "republish" or "report"'),
+        ({"maximum_redirects": -1}, "maximum_redirects must be at least 0, not -1"),
+        ({"maximum_redirects": 1.5}, "maximum_redirects must be an int"),
+        ({"auth": Method("m"), "version": "3.1.1"}, r"auth needs MQTT 5\.0"),
+        ({"auth": Method("m"), "version": "3.1"}, r"auth needs MQTT 5\.0"),
+        ({"auth": Method("a\0")}, "authentication method"),
     ],
 )
 def test_bad_argument(arguments: dict[str, Any], message: str) -> None:
@@ -106,6 +128,11 @@ def test_bad_argument(arguments: dict[str, Any], message: str) -> None:
         {"version": "3.1.1", "clean_start": False, "session_expiry_interval": 0},
         {"version": "5.0", "clean_start": False},
         {"clean_start": False},
+        {"maximum_redirects": 0},
+        {"server_order": "in_order", "when_session_lost": "republish"},
+        {"server_order": "shuffled", "when_session_lost": "report"},
+        {"endpoints": (), "asked": {"url": print}},
+        {"asked": {"password": print}, "version": "3.1.1"},
     ],
 )
 def test_argument_at_its_limit(arguments: dict[str, Any]) -> None:
@@ -127,6 +154,77 @@ def test_secrets_are_not_shown() -> None:
     options = make(username="somebody", password=b"secret")
     assert "secret" not in repr(options)
     assert "somebody" not in repr(options)
+
+
+class TestGiven:
+    """What is put together for an attempt, of arguments and answers."""
+
+    def test_arguments(self) -> None:
+        tls = TLS(server_hostname="x")
+        given = make(username="u", password=b"p", tls=tls).given({})
+        assert given == Given(username="u", password=b"p", tls=tls)
+
+    def test_answers_take_their_places(self) -> None:
+        tls = TLS(server_hostname="x")
+        answers = {"username": "v", "password": "ü", "tls": tls, "auth": b"s"}
+        given = make(username="u").given(answers)
+        assert given == Given(
+            username="v", password="ü".encode(), tls=tls, authentication_data=b"s"
+        )
+
+    def test_no_user_name_in_place_of_one(self) -> None:
+        assert make(username="u").given({"username": None}).username is None
+
+    def test_secrets_are_not_shown(self) -> None:
+        given = Given(username="somebody", password=b"secret", authentication_data=b"secret")
+        assert "secret" not in repr(given)
+        assert "somebody" not in repr(given)
+
+    @pytest.mark.parametrize(
+        ("tls", "expected"), [(None, TLS()), (True, TLS()), (False, TLS()), (TLS(), TLS())]
+    )
+    def test_tls(self, tls: Any, expected: TLS) -> None:
+        assert as_tls(tls) == expected
+
+
+class TestFallingBack:
+    """Whether MQTT 3.1.1 could say it too."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ({}, True),
+            ({"version": "5.0"}, False),
+            ({"version": "3.1.1"}, False),
+            ({"auth": Method("m")}, False),
+            ({"clean_start": False}, False),
+            ({"clean_start": False, "client_id": "me"}, True),
+            ({"session_expiry_interval": 5}, False),
+            ({"password": b"p"}, False),
+            ({"username": "u", "password": b"p"}, True),
+            ({"username": "u"}, True),
+        ],
+    )
+    def test_of_arguments(self, arguments: dict[str, Any], expected: bool) -> None:
+        options = make(**arguments)
+        assert options.may_fall_back(ENDPOINT, options.given({})) is expected
+
+    @pytest.mark.parametrize(
+        ("username", "password", "given", "expected"),
+        [
+            ("u", "p", Given(), True),
+            (None, "p", Given(), False),
+            (None, "p", Given(username="u"), True),
+            (None, None, Given(password=b"p"), False),
+            ("u", None, Given(password=b"p"), True),
+            (None, None, Given(username="u", password=b"p"), True),
+        ],
+    )
+    def test_of_the_url_and_of_answers(
+        self, username: str | None, password: str | None, given: Given, expected: bool
+    ) -> None:
+        endpoint = Endpoint("mqtt", "h", 1883, username=username, password=password)
+        assert make().may_fall_back(endpoint, given) is expected
 
 
 class TestConnect:
@@ -227,6 +325,33 @@ class TestConnect:
     def test_assigned_identifier(self) -> None:
         assert connect(assigned_id="it").client_id == "it"
         assert connect(assigned_id="it", client_id="me").client_id == "me"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        ({"request_problem_information": False}, "request_problem_information", 0),
+        ({"request_problem_information": True}, "request_problem_information", None),
+        ({"request_response_information": True}, "request_response_information", 1),
+        ({"request_response_information": False}, "request_response_information", None),
+        ({"auth": Method("m")}, "authentication_method", "m"),
+        ({"auth": Method("m")}, "authentication_data", None),
+        ({}, "authentication_method", None),
+    ],
+)
+def test_property_of_connect(arguments: dict[str, Any], name: str, value: Any) -> None:
+    packet = connect(**arguments)
+    assert packet.properties is not None
+    assert packet.properties.get(name) == value
+
+
+def test_authentication_data_of_connect() -> None:
+    options = make(auth=Method("m"))
+    for data in (b"", b"data"):
+        given = Given(authentication_data=data)
+        packet = options.connect_packet(ENDPOINT, V5, "", first=True, given=given)
+        assert packet.properties is not None
+        assert packet.properties.get("authentication_data") == data
 
 
 def test_packet_size_limit() -> None:

@@ -52,7 +52,7 @@ class TestAsking:
         assert hand.core.state is ClientState.DIALING
         hand.answer()
         assert hand.core.question is None
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
         hand.core.transport_opened(hand.now)
         sent = hand.sent()
         assert sent[9] == 0xC2  # user name, password, clean start
@@ -84,10 +84,10 @@ class TestAsking:
         )
         hand.core.connect(hand.now)
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         assert hand.core.question is None
-        assert hand.dialed() == other
+        assert hand.take_dial() == other
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1p")
 
@@ -101,16 +101,16 @@ class TestAsking:
         hand = Hand(endpoints=(), asked={"url": urls})
         hand.core.connect(hand.now)
         hand.answer()
-        assert hand.dialed() == Endpoint("mqtt", "one.example", 1883)
+        assert hand.take_dial() == Endpoint("mqtt", "one.example", 1883)
         hand.core.transport_opened(hand.now)
         hand.receive(Connack())
         hand.sent()
         hand.lose()
         hand.pass_deadline()
         hand.answer()
-        assert hand.dialed() == Endpoint("mqtt", "two.example", 7)
+        assert hand.take_dial() == Endpoint("mqtt", "two.example", 7)
         hand.core.dial_failed(OSError(), hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1u\0\1p")
 
@@ -233,7 +233,7 @@ class TestFailing:
         assert hand.core.state is ClientState.WAITING
         hand.pass_deadline()
         hand.answer()
-        assert hand.dialed().host == "two.example"
+        assert hand.take_dial().host == "two.example"
 
     def test_a_second_server_that_cannot_be_used(self) -> None:
         # Rule 9. U+0000 cannot stand in CONNECT.
@@ -255,7 +255,7 @@ class TestTime:
         assert hand.core.next_deadline() == 1010.0
         hand.now += 4
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         assert hand.core.next_deadline() == 1010.0
 
     def test_no_answer_in_time(self) -> None:
@@ -287,7 +287,7 @@ class TestTime:
         hand.core.answered(late, {}, ValueError(), hand.now)
         assert hand.core.state is ClientState.DIALING
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\3two")
 
@@ -336,7 +336,7 @@ class TestRetryingTheFirst:
         hand = Hand(reconnect=Reconnect(retry_first=True, first_delay=2.0))
         operation = hand.core.connect(hand.now)
         for delay in (2.0, 4.0):
-            hand.dialed()
+            hand.take_dial()
             hand.core.dial_failed(OSError("no route"), hand.now)
             assert hand.core.state is ClientState.WAITING
             disconnected = hand.core.events[-1]
@@ -364,7 +364,7 @@ class TestRetryingTheFirst:
     def test_a_final_reason_code_ends_it(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x86)
         assert isinstance(operation.error, ConnectRefused)
         assert hand.core.is_idle
@@ -375,10 +375,10 @@ class TestRetryingTheFirst:
     def test_so_many_attempts(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True, maximum_attempts=1))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError("first"), hand.now)
         hand.pass_deadline()
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError("second"), hand.now)
         assert "second" in str(operation.error)
         assert hand.core.is_idle
@@ -386,7 +386,7 @@ class TestRetryingTheFirst:
     def test_cancelling_while_it_waits(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         hand.core.cancel_connect(hand.now)
         assert isinstance(operation.error, ConnectionClosed)
@@ -398,10 +398,10 @@ class TestRetryingTheFirst:
     def test_cancelling_a_later_attempt(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         hand.pass_deadline()
-        hand.dialed()
+        hand.take_dial()
         hand.core.cancel_connect(hand.now)
         hand.hang_up()
         assert operation.error is not None
@@ -411,17 +411,29 @@ class TestRetryingTheFirst:
     def test_closing_while_it_waits(self) -> None:
         hand = Hand(reconnect=Reconnect(retry_first=True))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         closing = hand.core.close(hand.now, 1.0)
         assert closing.done
         assert isinstance(operation.error, ConnectionClosed)
         assert hand.core.is_idle
 
+    def test_connect_begins_with_the_first_delay_again(self) -> None:
+        hand = Hand(reconnect=Reconnect(retry_first=True, first_delay=2.0))
+        for _ in range(2):
+            hand.core.connect(hand.now)
+            for delay in (2.0, 4.0):
+                hand.take_dial()
+                hand.core.dial_failed(OSError(), hand.now)
+                assert hand.core.next_deadline() == hand.now + delay
+                hand.pass_deadline()
+            hand.core.cancel_connect(hand.now)
+            hand.hang_up()
+
     def test_not_unless_it_is_asked_for(self) -> None:
         hand = Hand(reconnect=Reconnect())
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
         assert operation.error is not None
         assert hand.core.is_idle
@@ -441,11 +453,11 @@ class TestFallingBack:
         hand = Hand(asked={"username": in_turn(username), "password": in_turn(password)})
         operation = hand.core.connect(hand.now)
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x84)
         assert operation.done is not falls_back
         if falls_back:
-            hand.dialed()
+            hand.take_dial()
             hand.core.transport_opened(hand.now)
             sent = hand.sent()
             assert sent[8:9] == b"\4"
@@ -457,9 +469,9 @@ class TestFallingBack:
         hand = Hand(endpoints=(), asked={"url": url, "password": in_turn("p")})
         hand.core.connect(hand.now)
         hand.answer()
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(0x84)
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1u\0\1p")
 

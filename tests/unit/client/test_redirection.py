@@ -29,9 +29,9 @@ def dismissed(hand: Hand, reason_code: int, reference: str | None) -> None:
 def connect_to_the_second(hand: Hand) -> None:
     """Have a connection to the second server, because the first one cannot be reached."""
     hand.core.connect(hand.now)
-    assert hand.dialed() == ENDPOINT
+    assert hand.take_dial() == ENDPOINT
     hand.core.dial_failed(OSError(), hand.now)
-    assert hand.dialed() == OTHER
+    assert hand.take_dial() == OTHER
     hand.core.transport_opened(hand.now)
     hand.receive(Connack())
     hand.sent()
@@ -43,9 +43,9 @@ class TestInConnack:
     def test_connect_follows(self, reason_code: int, reconnect: Reconnect | None) -> None:
         hand = Hand(reconnect=reconnect)
         operation = hand.core.connect(hand.now)
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
         hand.refuse(reason_code, server_reference="named.example")
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
         assert not operation.done
         hand.core.transport_opened(hand.now)
         hand.receive(Connack())
@@ -61,22 +61,22 @@ class TestInConnack:
     def test_several_are_tried_before_the_other_servers(self) -> None:
         hand = Hand(endpoints=(ENDPOINT, OTHER))
         hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(ANOTHER, server_reference="named.example mqtt://user:secret@second.example:7")
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
         hand.core.dial_failed(OSError(), hand.now)
         second = Endpoint("mqtt", "second.example", 7, username="user", password="secret")
-        assert hand.dialed() == second
+        assert hand.take_dial() == second
         hand.core.dial_failed(OSError(), hand.now)
-        assert hand.dialed() == OTHER
+        assert hand.take_dial() == OTHER
 
     def test_the_deadline_stays(self) -> None:
         hand = Hand(connect_timeout=10.0)
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.now += 4
         hand.refuse(ANOTHER, server_reference="named.example")
-        hand.dialed()
+        hand.take_dial()
         assert hand.core.next_deadline() == 1010.0
         hand.pass_deadline()
         assert hand.hang_up() == HangUp(graceful=False)
@@ -88,7 +88,7 @@ class TestInConnack:
         operation = hand.core.connect(hand.now)
         tried = []
         for _ in range(4):
-            tried.append(hand.dialed().host)
+            tried.append(hand.take_dial().host)
             there = "named.example" if len(tried) % 2 else "server.example"
             hand.refuse(ANOTHER, server_reference=there)
         assert tried == ["server.example", "named.example"] * 2
@@ -101,14 +101,14 @@ class TestInConnack:
     def test_at_the_limit_the_next_server_is_tried(self) -> None:
         hand = Hand(endpoints=(ENDPOINT, OTHER), maximum_redirects=0)
         hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(ANOTHER, server_reference="named.example")
-        assert hand.dialed() == OTHER
+        assert hand.take_dial() == OTHER
 
     def test_without_a_reference_it_is_refused(self) -> None:
         hand = Hand()
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(ANOTHER)
         assert isinstance(operation.error, ConnectRefused)
         assert operation.error.server_reference is None
@@ -118,17 +118,17 @@ class TestInConnack:
         known = Endpoint("mqtt", "server.example", 1883, username="u", password="p")
         hand = Hand(endpoints=(known,))
         hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(ANOTHER, server_reference="named.example")
         hand.sent()
-        hand.dialed()
+        hand.take_dial()
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1u\0\1p")
 
     def test_never_from_tls_to_plain(self) -> None:
         hand = Hand(endpoints=(Endpoint("mqtts", "server.example", 8883),))
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(ANOTHER, server_reference="mqtt://named.example")
         assert isinstance(operation.error, ConnectRefused)
         assert hand.core.take_action() is None
@@ -140,7 +140,7 @@ class TestInConnack:
         # Rule 25: whatever a server says raises nothing. CONNECT cannot carry U+0000.
         hand = Hand()
         operation = hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(ANOTHER, server_reference="mqtt://a%00b@named.example")
         if hand.core.take_action() is not None:
             hand.core.transport_opened(hand.now)
@@ -155,15 +155,15 @@ class TestInConnack:
         # Rule 9: what failed is a failed attempt, and the next one may end well.
         hand = Hand(maximum_redirects=1, reconnect=Reconnect(retry_first=True))
         hand.core.connect(hand.now)
-        hand.dialed()
+        hand.take_dial()
         hand.refuse(ANOTHER, server_reference="named.example")
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
         hand.refuse(0x88)
         hand.pass_deadline()
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
         hand.refuse(ANOTHER, server_reference="named.example")
         assert hand.core.state is ClientState.DIALING
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
 
 
 class TestInDisconnect:
@@ -180,30 +180,30 @@ class TestInDisconnect:
         assert reconnecting == Reconnecting("mqtt://named.example:1883", 1)
         assert hand.core.notices[-1][:2] == ("mqttlite.client", logging.INFO)
         assert hand.core.notices[-1][2].endswith("following")
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
         hand.core.transport_opened(hand.now)
         hand.receive(Connack())
         hand.lose()
         hand.pass_deadline()
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
 
     def test_a_server_that_has_moved_is_replaced(self) -> None:
         hand = Hand().connect()
         dismissed(hand, MOVED, "named.example")
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
         hand.core.dial_failed(OSError(), hand.now)
         assert hand.core.state is ClientState.WAITING
         hand.pass_deadline()
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
 
     def test_it_has_the_time_of_a_new_attempt(self) -> None:
         hand = Hand(connect_timeout=10.0).connect()
         hand.now += 100
         dismissed(hand, ANOTHER, "named.example")
         assert hand.core.next_deadline() == 1105.0  # the other five seconds are the old server's
-        hand.dialed()
+        hand.take_dial()
         hand.core.dial_failed(OSError(), hand.now)
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
         assert hand.core.next_deadline() == 1110.0
 
     def test_there_and_back_again_is_slowed_down(self) -> None:
@@ -259,7 +259,7 @@ class TestInDisconnect:
         dismissed(hand, ANOTHER, "named.example")
         assert hand.core.take_action() is None
         hand.answer()
-        assert hand.dialed() == NAMED
+        assert hand.take_dial() == NAMED
         hand.core.transport_opened(hand.now)
         assert hand.sent().endswith(b"\0\1u\0\3two")
 
@@ -278,7 +278,7 @@ class TestReturning:
         assert disconnected.error.by is ClosedBy.CLIENT
         assert "preferred server" in str(disconnected.error)
         hand.pass_deadline()
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
         hand.core.transport_opened(hand.now)
         hand.receive(Connack(session_present=True))
         hand.sent()
@@ -290,9 +290,9 @@ class TestReturning:
         hand.pass_deadline()
         hand.hang_up()
         hand.pass_deadline()
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT
         hand.core.dial_failed(OSError(), hand.now)
-        assert hand.dialed() == OTHER
+        assert hand.take_dial() == OTHER
         hand.core.transport_opened(hand.now)
         hand.receive(Connack(session_present=True))
         hand.sent()
@@ -329,6 +329,17 @@ class TestReturning:
         hand.receive(Puback(1))
         hand.sent()
         hand.receive(Puback(2))
+        hand.pass_deadline()
+        assert hand.sent() == b"\xe0\0"
+
+    def test_waits_while_the_network_is_slow(self) -> None:
+        hand = Hand(endpoints=(ENDPOINT, OTHER), keep_alive=0, reconnect=Reconnect(return_after=60))
+        connect_to_the_second(hand)
+        for _ in range(2):
+            hand.publish("t", bytes(1 << 20), qos=0)
+        hand.pass_deadline()
+        assert hand.core.is_connected
+        assert len(hand.sent()) > 2 << 20
         hand.pass_deadline()
         assert hand.sent() == b"\xe0\0"
 
@@ -376,4 +387,4 @@ class TestReturning:
         hand.pass_deadline()
         hand.hang_up()
         hand.pass_deadline()
-        assert hand.dialed() == ENDPOINT
+        assert hand.take_dial() == ENDPOINT

@@ -275,6 +275,24 @@ class TestSharing:
         client.connection.receive_eof()
         assert not part.is_live
 
+    def test_the_last_answer_is_sent(self) -> None:
+        client = Client()
+        first, second = self.shared(client)
+        second.ack(0x10)
+        assert client.sent() == ""
+        first.ack(0x83, reason_string="no")
+        assert client.sent() == "40 09 00 01 83 05 1f 00 02 6e 6f"
+
+    def test_an_answer_that_there_is_not(self) -> None:
+        client = Client()
+        first, second = self.shared(client)
+        with pytest.raises(UsageError, match="0x81 is not a reason code of PUBACK"):
+            first.ack(0x81)
+        second.ack()
+        assert client.sent() == ""
+        first.ack()
+        assert client.sent() == "40 02 00 01"
+
     def test_the_acknowledger_is_asked(self) -> None:
         client = Client()
         asked: list[Any] = []
