@@ -231,7 +231,7 @@ class Connecting:
             self._notice(INFO, "the server refuses MQTT 5.0: trying 3.1.1")
             self._version = ProtocolVersion.MQTT_3_1_1
             self._dial()
-        elif self._servers.redirect(error):
+        elif self._servers.redirect(error, self._given):
             self._servers.follow()
             self._notice(INFO, f"{error}: following to {self._servers.current}")
             self._dial()
@@ -245,7 +245,7 @@ class Connecting:
         lasted = now - self._connected_at
         self._backoff.connection_lasted(lasted)
         self._servers.connection_lasted(lasted)
-        if self._reconnect is not None and self._servers.redirect(error):
+        if self._reconnect is not None and self._servers.redirect(error, self._given):
             self._notice(INFO, f"{error}: following")
             self.events.append(Disconnected(error, 0.0))
             self._begin_attempt(now)

@@ -201,6 +201,7 @@ class ClientCore(Connecting):
         self._publisher.close(error)
         for subscription in self._subscriber.end(error):
             self._dispatch.wake(subscription)
+        self._finish_reauthentication(error)
         if self._replies is not None:
             self._replies.fail(error)
             self._replies = None
@@ -657,7 +658,7 @@ class ClientCore(Connecting):
             self._return_at = now + _BUSY
             return
         self._return_at = None
-        self._servers.reset()
+        self._servers.go_back()
         text = "going back to the preferred server"
         connection.disconnect(cause=ConnectionClosed(text, by=ClosedBy.CLIENT))
 

@@ -156,6 +156,7 @@ class Publisher:
             delivery.awaiting = None
             delivery.packet_id = 0
             again.append(delivery)
+        self.sent_messages -= len(again)  # they will be counted when they are sent
         self.outbox.put_back(again)
 
     def disconnected(self) -> None:

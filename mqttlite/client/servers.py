@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mqttlite.client.options import ClientOptions
+from mqttlite.client.options import ClientOptions, Given
 from mqttlite.endpoint import Endpoint, parse_server_reference
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import ConnectionClosed, UsageError
@@ -25,6 +25,7 @@ class Servers:
     """
 
     def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
+        self._options = options
         self._policy = options.reconnect or Reconnect()
         self._is_shuffled = options.server_order == "shuffled"
         self._maximum_redirects = options.maximum_redirects
@@ -65,8 +66,15 @@ class Servers:
         self._last = None
         self._redirects = 0
 
+    def go_back(self) -> None:
+        """Begin the next round with the first server of the list, whatever the policy."""
+        self._named = self._list[:1]
+        self._last = None
+
     def begin_round(self) -> None:
-        """Begin with the first server again."""
+        """Begin with the first server again, or with those that another one has named."""
+        if not self._named:
+            self._redirects = 0
         servers = list(self._list)
         if self._is_shuffled:
             servers.sort(key=lambda _: self._random())
@@ -92,7 +100,7 @@ class Servers:
         if seconds >= self._policy.stable_after:
             self._redirects = 0
 
-    def redirect(self, error: Exception) -> bool:
+    def redirect(self, error: Exception, given: Given) -> bool:
         """Make the servers that an error names the next ones; False if there is nowhere to go.
 
         Every server is followed once in a row at most ``maximum_redirects`` times, and never
@@ -104,6 +112,7 @@ class Servers:
             return False
         try:
             named = parse_server_reference(error.server_reference, self.current)
+            self._options.check_connect(named, given)
         except UsageError:
             return False
         self._redirects += 1

@@ -52,7 +52,7 @@ class Subscriber:
         self._finish = finish
         self._connection: ClientConnection | None = None
         # What was asked on this connection and not answered yet, by packet identifier.
-        self._asked: dict[int, list[FilterState]] = {}
+        self._asked: dict[int, list[tuple[FilterState, int]]] = {}  # with the identifier
         self._unsubscribing: dict[int, tuple[list[str], Unsubscribing]] = {}
         # What a session still has, though nobody wants it: given back when it is resumed.
         self._left_behind: dict[str, None] = {}
@@ -64,30 +64,31 @@ class Subscriber:
 
         Raises NotSupported or PacketTooLarge if the server cannot do it.
         """
-        had_identifiers = self.table.uses_identifiers
         self.table.add(subscription)
         filters = [self.table.filters[f] for f in subscription.topic_filters]
         for state in filters:
             state.granted = False
-        if self.table.uses_identifiers and not had_identifiers:
-            self._identify([s for s in self.table.filters.values() if s.granted and s.identifier])
+        if self.table.uses_identifiers:
+            self._identify()
         errors = self._ask(filters)
         if errors:
             self.unsubscribe(subscription)
             raise next(iter(errors.values()))
 
-    def _identify(self, filters: list[FilterState]) -> None:
+    def _identify(self) -> None:
         """Tell the server the identifiers of filters that it has without; no retained messages."""
         connection = self._connection
+        unidentified, self.table.unidentified = self.table.unidentified, []
         if connection is None or not connection.has_subscription_identifiers:
             return
-        for state in filters:
-            try:
-                packet_id = _subscribe(connection, [state], retain_handling=2)
-            except UsageError:
-                state.identifier = 0
-            else:
-                self._asked[packet_id] = [state]
+        for state in unidentified:
+            if state.asked and state.told != state.identifier:
+                try:
+                    packet_id = _subscribe(connection, [state], retain_handling=2)
+                except UsageError:
+                    state.identifier = 0
+                else:
+                    self._asked[packet_id] = [(state, state.identifier)]
 
     def unsubscribe(
         self, subscription: SubscriptionState, user_properties: Sequence[tuple[str, str]] = ()
@@ -139,7 +140,10 @@ class Subscriber:
         if not has_filters:
             for state in filters:
                 state.granted = False
+                state.told = 0
                 state.asked = may_have_filters and state.asked
+        self.table.unidentified = [s for s in filters if s.granted and s.told != s.identifier]
+        self._identify()
         ending: dict[SubscriptionState, None] = {}
         for state, reason in self._ask(s for s in filters if not s.granted).items():
             for subscription in state.subscriptions:
@@ -186,7 +190,8 @@ class Subscriber:
         ):
 
             def ask(batch: list[FilterState]) -> None:
-                self._asked[_subscribe(connection, batch)] = batch
+                packet_id = _subscribe(connection, batch)
+                self._asked[packet_id] = [(state, state.identifier) for state in batch]
                 for state in batch:
                     state.asked = True
 
@@ -200,9 +205,11 @@ class Subscriber:
         refused: dict[SubscriptionState, None] = {}
         answer = packet.properties or {}
         said = answer.get("reason_string")
-        for state, code in zip(self._asked.pop(packet.packet_id), packet.reason_codes, strict=True):
+        asked = self._asked.pop(packet.packet_id)
+        for (state, identifier), code in zip(asked, packet.reason_codes, strict=True):
             failed = code >= ReasonCode.UNSPECIFIED_ERROR
             state.granted = state.asked = not failed
+            state.told = identifier
             for subscription in state.subscriptions:
                 codes = subscription.granted
                 codes[state.topic_filter] = code

@@ -232,6 +232,7 @@ class FilterState:
         "identifier",
         "options",
         "subscriptions",
+        "told",
         "topic_filter",
         "user_properties",
     )
@@ -242,6 +243,7 @@ class FilterState:
         self.granted = False  # the server has said so, in the session that it has now
         self.asked = False  # the server may have it: SUBSCRIBE was sent, and not refused
         self.identifier = 0
+        self.told = 0  # the identifier that the server has, in the session that it has now
         self.options = SubscriptionOptions()
         self.user_properties: tuple[tuple[str, str], ...] = ()
 
@@ -263,6 +265,8 @@ class SubscriptionTable:
         self.routes: dict[str, tuple[SubscriptionState, ...]] = {}
         """The subscriptions of the topics that were seen last; filled by ``route()``."""
         self.uses_identifiers = False
+        self.unidentified: list[FilterState] = []
+        """Those that the server may have without their identifier."""
         self._tree: TopicTree[FilterState] = TopicTree()
         self._routes_by_identifiers: dict[tuple[Any, ...], tuple[SubscriptionState, ...] | None]
         self._routes_by_identifiers = {}
@@ -289,6 +293,7 @@ class SubscriptionTable:
         self.uses_identifiers = True
         for state in self.filters.values():
             self._identify(state)
+        self.unidentified = list(self.filters.values())
 
     def _identify(self, state: FilterState) -> None:
         # Each needs a SUBSCRIBE of its own, and so a packet identifier.

@@ -211,7 +211,11 @@ class ClientConnection(Connection):
             self._fail(self._early_error)
 
     def fail_early(self) -> None:
-        """If the server has made a fault behind CONNACK, do not wait for the owner any more."""
+        """If the server has left or made a fault, do not wait for the owner any more."""
+        for packet in self._early:
+            if isinstance(packet, Disconnect):
+                self._receive_disconnect(packet)
+                return
         if self._early_error is not None:
             super()._fail(self._early_error)
 

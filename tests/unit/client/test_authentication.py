@@ -323,7 +323,6 @@ class TestHolding:
         hand.sent()
         feed(hand, ACCEPTED, b"\x30\5\0\1t\0" + b"1")
         hand.receive(Message("t", b"2"))
-        hand.pass_deadline()
         assert not subscription.buffer
         assert hand.sent() == b""
         hand.answer()

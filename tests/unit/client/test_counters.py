@@ -95,11 +95,6 @@ class TestCounters:
         assert b"\x3a" in hand.sent()
         assert hand.core.counters.sent_messages == 1
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: what is published anew in a new session is counted again",
-    )
     def test_what_is_sent_again_in_a_new_session_is_not_counted_again(self) -> None:
         hand = connected()
         hand.publish("t")

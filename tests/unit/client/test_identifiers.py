@@ -386,11 +386,6 @@ class TestDispatch:
         hand.subscribe("a/b")
         assert identifiers(hand.consent()) == [(["a/b"], [FIRST + 2])]
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: a filter that waits for its SUBACK is not told its identifier",
-    )
     @pytest.mark.parametrize("copies", KINDS)
     def test_an_overlap_before_the_first_suback(self, copies: Copies) -> None:
         # Rule 14: never silently lost; and each gets it once.
@@ -401,11 +396,6 @@ class TestDispatch:
         server.publish("a/b")
         assert count(first, second) == [1, 1]
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: what is identified without a connection is not told to a resumed session",
-    )
     @pytest.mark.parametrize("copies", KINDS)
     def test_an_overlap_while_there_is_no_connection(self, copies: Copies) -> None:
         server = Model(copies)
@@ -416,11 +406,6 @@ class TestDispatch:
         server.publish("a/b")
         assert count(first, second) == [1, 1]
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: an identifier that was on its way when the connection was lost stays untold",
-    )
     @pytest.mark.parametrize("copies", KINDS)
     def test_the_connection_is_lost_while_identifying(self, copies: Copies) -> None:
         server = Model(copies)

@@ -133,9 +133,6 @@ class TestInConnack:
         assert isinstance(operation.error, ConnectRefused)
         assert hand.core.take_action() is None
 
-    @pytest.mark.xfail(
-        strict=True, reason="BUG: credentials of a server reference are used without a check"
-    )
     def test_a_reference_that_makes_no_connect_packet_is_not_followed(self) -> None:
         # Rule 25: whatever a server says raises nothing. CONNECT cannot carry U+0000.
         hand = Hand()
@@ -146,11 +143,6 @@ class TestInConnack:
             hand.core.transport_opened(hand.now)
         assert operation.error is not None
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: after so many redirections without a lasting connection, none is followed",
-    )
     def test_the_limit_holds_for_one_attempt_only(self) -> None:
         # Rule 9: what failed is a failed attempt, and the next one may end well.
         hand = Hand(maximum_redirects=1, reconnect=Reconnect(retry_first=True))
@@ -368,11 +360,6 @@ class TestReturning:
         hand.lose()
         assert hand.core.next_deadline() == 2000.0
 
-    @pytest.mark.xfail(
-        strict=True,
-        raises=AssertionError,
-        reason="BUG: with shuffled servers, the way back leads to any of them",
-    )
     def test_back_to_the_first_one_if_they_are_shuffled(self) -> None:
         # For the first identifier, the first order, the delay, and the second order.
         numbers = iter([0.1, 0.2, 0.5, 0.5, 0.9, 0.1])

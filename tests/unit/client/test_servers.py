@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mqttlite.client import ClientOptions
+from mqttlite.client.options import Given
 from mqttlite.client.servers import Servers
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ClosedBy
@@ -123,20 +124,20 @@ class TestRedirection:
     def test_another_server_comes_first_once(self) -> None:
         these = servers("a", "b")
         these.begin_round()
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
         assert a_round(these) == ["x", "a", "b"]
         assert a_round(these) == ["a", "b"]
 
     def test_several_are_tried_before_the_others(self) -> None:
         these = servers("a", "b", "c")
         these.begin_round()
-        assert these.redirect(sent_to("x b:1883 y"))
+        assert these.redirect(sent_to("x b:1883 y"), Given())
         assert a_round(these) == ["x", "b", "y", "a", "c"]
 
     def test_in_the_middle_of_a_round(self) -> None:
         these = servers("a", "b", "c")
         these.begin_round()
-        assert these.redirect(sent_to("c:1883 x"))
+        assert these.redirect(sent_to("c:1883 x"), Given())
         these.follow()
         assert rest(these) == ["c", "x", "b"]
         assert a_round(these) == ["a", "b", "c"]
@@ -145,7 +146,7 @@ class TestRedirection:
         these = servers("a", "b", "c")
         these.begin_round()
         these.next()
-        assert these.redirect(sent_to("x y", MOVED))
+        assert these.redirect(sent_to("x y", MOVED), Given())
         assert a_round(these) == ["x", "y", "a", "c"]
         assert a_round(these) == ["a", "x", "y", "c"]
         these.reset()
@@ -154,7 +155,7 @@ class TestRedirection:
     def test_moved_to_one_of_the_list(self) -> None:
         these = servers("a", "b")
         these.begin_round()
-        assert these.redirect(sent_to("b:1883", MOVED))
+        assert these.redirect(sent_to("b:1883", MOVED), Given())
         assert a_round(these) == ["b"]
         assert a_round(these) == ["b"]
         assert these.is_preferred
@@ -162,9 +163,9 @@ class TestRedirection:
     def test_moved_from_where_it_was_sent_to(self) -> None:
         these = servers("a", "b")
         these.begin_round()
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
         these.follow()
-        assert these.redirect(sent_to("y", MOVED))
+        assert these.redirect(sent_to("y", MOVED), Given())
         these.follow()
         assert rest(these) == ["y", "b"]
         assert a_round(these) == ["a", "b"]
@@ -192,7 +193,7 @@ class TestRedirection:
             error = sent_to(error.server_reference, MOVED)
         these = servers("a", "b")
         these.begin_round()
-        assert not these.redirect(error)
+        assert not these.redirect(error, Given())
         assert rest(these) == ["a", "b"]
         assert a_round(these) == ["a", "b"]
 
@@ -201,13 +202,13 @@ class TestRedirection:
     def test_never_from_tls_to_plain(self, reason_code: int, reference: str) -> None:
         these = servers("a", scheme="mqtts")
         these.begin_round()
-        assert not these.redirect(sent_to(reference, reason_code))
+        assert not these.redirect(sent_to(reference, reason_code), Given())
         assert a_round(these) == ["a"]
 
     def test_a_name_alone_keeps_tls(self) -> None:
         these = servers("a", scheme="mqtts")
         these.begin_round()
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
         these.follow()
         assert these.current == Endpoint("mqtts", "x", 8883)
 
@@ -216,37 +217,37 @@ class TestLimit:
     def test_so_many_times_in_a_row(self) -> None:
         these = servers("a", maximum_redirects=2)
         these.begin_round()
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
         these.follow()
-        assert these.redirect(sent_to("y"))
+        assert these.redirect(sent_to("y"), Given())
         these.follow()
-        assert not these.redirect(sent_to("z"))
+        assert not these.redirect(sent_to("z"), Given())
         assert these.current.host == "y"
 
     def test_never(self) -> None:
         these = servers("a", maximum_redirects=0)
         these.begin_round()
-        assert not these.redirect(sent_to("x"))
+        assert not these.redirect(sent_to("x"), Given())
 
     def test_what_cannot_be_read_does_not_count(self) -> None:
         these = servers("a", maximum_redirects=1)
         these.begin_round()
-        assert not these.redirect(sent_to("quic://x"))
-        assert these.redirect(sent_to("x"))
+        assert not these.redirect(sent_to("quic://x"), Given())
+        assert these.redirect(sent_to("x"), Given())
 
     def test_a_lasting_connection_counts_anew(self) -> None:
         these = servers("a", maximum_redirects=1, reconnect=Reconnect(stable_after=7))
         these.begin_round()
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
         these.connection_lasted(6.9)
-        assert not these.redirect(sent_to("x"))
+        assert not these.redirect(sent_to("x"), Given())
         these.connection_lasted(7.0)
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
 
     def test_connect_counts_anew_and_forgets_what_was_named(self) -> None:
         these = servers("a", maximum_redirects=1)
         these.begin_round()
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
         these.reset()
         assert a_round(these) == ["a"]
-        assert these.redirect(sent_to("x"))
+        assert these.redirect(sent_to("x"), Given())
