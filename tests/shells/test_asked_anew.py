@@ -11,6 +11,7 @@ import pytest
 from mqttlite.errors import ConnectFailed, ConnectRefused, UsageError
 from mqttlite.options import TLS, Reconnect
 from mqttlite.packets import Connect
+from tests.behaviour import rule
 from tests.shells.brokers import embedded
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.peer import ACCEPTED, Peer, answers
@@ -39,6 +40,7 @@ def can(bench: Lab, plain: bool) -> bool:
     return plain or bench.kind.name == "aio"
 
 
+@rule(7)
 @kinds
 async def test_a_token_that_changes_with_each_connection(bench: Lab, plain: bool) -> None:
     if not can(bench, plain):
@@ -67,6 +69,7 @@ async def test_a_token_that_changes_with_each_connection(bench: Lab, plain: bool
     assert seen == [("first", b"token-1"), ("second", b"token-2"), ("third", b"token-3")]
 
 
+@rule(7)
 @kinds
 async def test_a_url_that_changes(bench: Lab, plain: bool) -> None:
     if not can(bench, plain):
@@ -81,6 +84,7 @@ async def test_a_url_that_changes(bench: Lab, plain: bool) -> None:
             assert (await up.get()).server == second.url
 
 
+@rule(7)
 @kinds
 @only_5
 async def test_a_certificate_that_changes(
@@ -101,6 +105,7 @@ async def test_a_certificate_that_changes(
                 assert client.is_connected
 
 
+@rule(7)
 @only_5
 @pytest.mark.parametrize("name", ["url", "username", "password", "tls"])
 async def test_a_coroutine_function_is_not_for_threads(bench: Lab, name: str) -> None:
@@ -119,6 +124,7 @@ async def test_a_coroutine_function_is_not_for_threads(bench: Lab, name: str) ->
         assert not peer.calls
 
 
+@rule(7)
 @kinds
 @only_5
 @pytest.mark.parametrize("name", ["url", "username", "password", "tls"])
@@ -146,6 +152,7 @@ async def test_a_function_that_raises(bench: Lab, name: str, plain: bool) -> Non
         assert not peer.calls
 
 
+@rule(7)
 @only_5
 async def test_a_function_that_raises_later(bench: Lab) -> None:
     """It makes a failed attempt, after which there is another one."""
@@ -173,6 +180,7 @@ async def test_a_function_that_raises_later(bench: Lab) -> None:
     assert len(calls) == 3
 
 
+@rule(7)
 @only_5
 @pytest.mark.parametrize("name", ["url", "username", "password", "tls"])
 async def test_a_function_that_blocks(bench: Lab, name: str) -> None:
@@ -198,6 +206,7 @@ async def test_a_function_that_blocks(bench: Lab, name: str) -> None:
         assert not peer.calls
 
 
+@rule(7)
 @only_5
 async def test_a_coroutine_that_takes_too_long_is_cancelled(bench: Lab) -> None:
     if bench.kind.name == "sync":
@@ -220,6 +229,7 @@ async def test_a_coroutine_that_takes_too_long_is_cancelled(bench: Lab) -> None:
         assert not peer.calls
 
 
+@rule(7)
 @only_5
 async def test_closing_while_a_function_is_asked(bench: Lab) -> None:
     """Nobody waits for it, and its answer connects nobody."""
@@ -249,6 +259,7 @@ async def test_closing_while_a_function_is_asked(bench: Lab) -> None:
         assert broker.counters.connections == 1
 
 
+@rule(7)
 @only_5
 @pytest.mark.parametrize(
     ("name", "value"),
@@ -278,6 +289,7 @@ async def test_answers_that_cannot_be_used(
         assert not peer.calls
 
 
+@rule(7)
 @only_5
 @pytest.mark.parametrize("refused", [True, False])
 async def test_the_password_is_never_shown(

@@ -7,6 +7,7 @@ import pytest
 
 from mqttlite.errors import ConnectionClosed
 from mqttlite.options import Reconnect
+from tests.behaviour import rule
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.peer import ACCEPTED, Call, Peer, Script
 from tests.shells.wire import split
@@ -49,6 +50,7 @@ async def take(messages: Any, count: int = COUNT) -> list[int]:
     return [int((await messages.get(TIMEOUT)).payload) for _ in range(count)]
 
 
+@rule(17, 18)
 @pytest.mark.deadline(60)
 async def test_nothing_is_lost_and_the_buffer_is_bounded(lab: Lab) -> None:
     """12 MB come, of which only what is read at once ever stands in the buffer."""
@@ -68,6 +70,7 @@ async def test_nothing_is_lost_and_the_buffer_is_bounded(lab: Lab) -> None:
         assert client.is_connected
 
 
+@rule(17, 18)
 async def test_another_subscription_goes_on_afterwards(lab: Lab) -> None:
     handled = lab.queue()
     async with lab.client() as other, lab.client() as client:
@@ -80,6 +83,7 @@ async def test_another_subscription_goes_on_afterwards(lab: Lab) -> None:
         await handled.get()
 
 
+@rule(17, 18)
 async def test_the_connection_stays_alive(bench: Lab) -> None:
     """The pause lasts until the server has seen two pings; their answers wait behind the flood."""
     is_5 = bench.is_5
@@ -113,6 +117,7 @@ async def first_message(messages: Any) -> None:
     assert await take(messages, 1) == [0]
 
 
+@rule(17, 18)
 async def test_closing(bench: Lab) -> None:
     with Peer(floods(bench.is_5, lambda call: call.read_to_end())) as peer:
         client = bench.client(peer.url)
@@ -127,6 +132,7 @@ async def test_closing(bench: Lab) -> None:
         assert split(peer.calls[0].received)[-1][0] == 0xE0
 
 
+@rule(17, 18)
 async def test_unsubscribing(bench: Lab) -> None:
     """Nobody has to take what is in the buffer: reading goes on."""
     is_5 = bench.is_5
@@ -147,6 +153,7 @@ async def test_unsubscribing(bench: Lab) -> None:
             assert client.is_connected
 
 
+@rule(17, 18)
 async def test_the_connection_is_lost(bench: Lab) -> None:
     """It may be noticed late, when there is room again; then the client is back."""
     up = bench.queue()
@@ -168,6 +175,7 @@ async def test_the_connection_is_lost(bench: Lab) -> None:
             assert sum(client.counters.dropped_messages.values()) == 0
 
 
+@rule(17, 18)
 @only_5
 async def test_qos_1_never_pauses(lab: Lab) -> None:
     """The server holds those back: other answers come, whoever takes nothing."""

@@ -10,6 +10,7 @@ from mqttlite.enums import ReasonCode
 from mqttlite.errors import ConnectRefused
 from mqttlite.options import TLS, Reconnect
 from mqttlite.testing import Broker
+from tests.behaviour import rule
 from tests.shells.brokers import embedded
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.peer import ACCEPTED, Call, Peer, Script, answers
@@ -56,6 +57,7 @@ def address(broker: Broker) -> str:
     return f"127.0.0.1:{broker.port}"
 
 
+@rule(10, 11)
 @pytest.mark.parametrize("as_url", [True, False])
 @pytest.mark.parametrize("code", [ANOTHER, MOVED])
 async def test_connack_names_another_server(
@@ -74,6 +76,7 @@ async def test_connack_names_another_server(
         assert len(peer.calls) == 1
 
 
+@rule(10, 11)
 @pytest.mark.parametrize("code", [ANOTHER, MOVED])
 async def test_where_a_reconnection_begins(bench: Lab, home: Broker, code: int) -> None:
     """Use another server holds for once, server moved for good."""
@@ -86,6 +89,7 @@ async def test_where_a_reconnection_begins(bench: Lab, home: Broker, code: int) 
         assert len(peer.calls) == {ANOTHER: 2, MOVED: 1}[code]
 
 
+@rule(10, 11)
 @pytest.mark.parametrize("code", [ANOTHER, MOVED])
 async def test_disconnect_names_another_server(bench: Lab, home: Broker, code: int) -> None:
     """The subscriptions, and what is in flight, go along."""
@@ -106,6 +110,7 @@ async def test_disconnect_names_another_server(bench: Lab, home: Broker, code: i
         assert len(peer.calls) == 1
 
 
+@rule(10, 11)
 async def test_of_several_servers_the_one_that_answers(bench: Lab, home: Broker) -> None:
     [nobody] = free_ports(1)
     with Peer(refers(ANOTHER, f"127.0.0.1:{nobody} {address(home)}")) as peer:
@@ -114,6 +119,7 @@ async def test_of_several_servers_the_one_that_answers(bench: Lab, home: Broker)
         assert len(peer.calls) == 1
 
 
+@rule(10, 11)
 async def test_two_servers_that_refer_to_each_other(bench: Lab) -> None:
     ports: list[int] = []
 
@@ -131,6 +137,7 @@ async def test_two_servers_that_refer_to_each_other(bench: Lab) -> None:
         assert (len(here.calls), len(there.calls)) == (3, 3)
 
 
+@rule(10, 11)
 async def test_two_servers_that_dismiss_to_each_other(bench: Lab) -> None:
     """The client gives up, though each of them has accepted it."""
     down = bench.queue()
@@ -154,6 +161,7 @@ async def test_two_servers_that_dismiss_to_each_other(bench: Lab) -> None:
         await client.close()
 
 
+@rule(10, 11)
 @pytest.mark.parametrize("code", [ANOTHER, MOVED])
 async def test_no_redirections(bench: Lab, home: Broker, code: int) -> None:
     with Peer(refers(code, address(home))) as peer:
@@ -166,6 +174,7 @@ async def test_no_redirections(bench: Lab, home: Broker, code: int) -> None:
     assert home.counters.connections == 0
 
 
+@rule(10, 11)
 @pytest.mark.parametrize(
     "reference", ["", " ", "quic://127.0.0.1", "127.0.0.1:port", "http://[", "127.0.0.1:99999"]
 )
@@ -179,6 +188,7 @@ async def test_references_that_lead_nowhere(bench: Lab, reference: str) -> None:
         assert len(peer.calls) == 1
 
 
+@rule(10, 11)
 @pytest.mark.parametrize("where", ["URL", "arguments"])
 async def test_the_credentials_go_along(bench: Lab, where: str) -> None:
     options: dict[str, Any] = {}
@@ -196,6 +206,7 @@ async def test_the_credentials_go_along(bench: Lab, where: str) -> None:
         assert len(peer.calls) == 1
 
 
+@rule(10, 11)
 async def test_a_reference_with_credentials_of_its_own(bench: Lab) -> None:
     with embedded(users={"other": "secret"}) as home:
         reference = f"mqtt://other:secret@{address(home)}"
@@ -220,6 +231,7 @@ def encrypted(certificates: Certificates, script: Script) -> Script:
     return run
 
 
+@rule(10, 11)
 @pytest.mark.parametrize("how", [refers, dismisses])
 async def test_tls_is_never_given_up(bench: Lab, certificates: Certificates, how: Any) -> None:
     down = bench.queue()
@@ -240,6 +252,7 @@ async def test_tls_is_never_given_up(bench: Lab, certificates: Certificates, how
         assert not plain.calls
 
 
+@rule(10, 11)
 async def test_tls_goes_along(bench: Lab, certificates: Certificates) -> None:
     """A reference without a scheme is one to the same kind of server."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

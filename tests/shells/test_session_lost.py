@@ -10,6 +10,7 @@ from mqttlite.enums import Fate
 from mqttlite.errors import PublishError, UsageError
 from mqttlite.options import Reconnect
 from mqttlite.testing import Broker
+from tests.behaviour import rule
 from tests.shells.brokers import embedded
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.leaks import ignored_proxy
@@ -69,6 +70,7 @@ async def test_what_was_in_flight(
     await bench.blocking(forgetful.stop)
 
 
+@rule(13)
 async def test_what_was_not_sent_yet_is_not_lost(bench: Lab, forgetful: Broker) -> None:
     """It was never in the session."""
     down = bench.queue()

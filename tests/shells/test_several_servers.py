@@ -8,6 +8,7 @@ import pytest
 from mqttlite.errors import ConnectFailed
 from mqttlite.options import Reconnect
 from mqttlite.testing import Broker
+from tests.behaviour import rule
 from tests.shells.brokers import embedded
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.peer import Peer, answers
@@ -31,6 +32,7 @@ def urls(servers: Servers) -> list[str]:
     return [server.url for server in servers]
 
 
+@rule(11)
 async def test_the_first_one_is_preferred(bench: Lab, servers: Servers) -> None:
     up = bench.queue()
     async with bench.client(urls(servers), on_connect=up.put):  # type: ignore[arg-type]
@@ -38,6 +40,7 @@ async def test_the_first_one_is_preferred(bench: Lab, servers: Servers) -> None:
     assert servers[1].counters.connections == 0
 
 
+@rule(11)
 @pytest.mark.parametrize("how", ["nobody", "refuses", "closes"])
 async def test_the_next_one_if_the_first_does_not_want(
     bench: Lab, servers: Servers, how: str
@@ -64,6 +67,7 @@ async def test_the_next_one_if_the_first_does_not_want(
                     await nothing.get(0.01)
 
 
+@rule(11)
 @only_5
 async def test_one_that_does_not_answer_leaves_time_for_the_next(
     bench: Lab, servers: Servers
@@ -74,6 +78,7 @@ async def test_one_that_does_not_answer_leaves_time_for_the_next(
             assert client.is_connected
 
 
+@rule(11)
 async def test_nobody_wants(bench: Lab) -> None:
     given: Any = [f"mqtt://127.0.0.1:{port}" for port in free_ports(3)]
     client = bench.client(given)
@@ -82,6 +87,7 @@ async def test_nobody_wants(bench: Lab) -> None:
     assert client.is_idle
 
 
+@rule(11)
 async def test_failing_over_later(bench: Lab, servers: Servers) -> None:
     """What was subscribed goes along, and what was accepted meanwhile."""
     up, down = bench.queue(), bench.queue()
@@ -98,6 +104,7 @@ async def test_failing_over_later(bench: Lab, servers: Servers) -> None:
         assert (await messages.get(TIMEOUT)).payload == b"x"
 
 
+@rule(11)
 @pytest.mark.parametrize("first_server", ["last", "preferred"])
 async def test_where_a_reconnection_begins(bench: Lab, servers: Servers, first_server: Any) -> None:
     up = bench.queue()
@@ -113,6 +120,7 @@ async def test_where_a_reconnection_begins(bench: Lab, servers: Servers, first_s
     await bench.blocking(servers[0].stop)
 
 
+@rule(11)
 async def test_going_back_to_the_preferred_server(bench: Lab, servers: Servers) -> None:
     up, down = bench.queue(), bench.queue()
     await bench.blocking(servers[0].stop)
@@ -137,6 +145,7 @@ async def test_going_back_to_the_preferred_server(bench: Lab, servers: Servers) 
     await bench.blocking(servers[0].stop)
 
 
+@rule(11)
 async def test_shuffled(bench: Lab, servers: Servers) -> None:
     """Sooner or later each of them is the first; that one is not within 60 does not happen."""
     up = bench.queue()
@@ -151,6 +160,7 @@ async def test_shuffled(bench: Lab, servers: Servers) -> None:
     assert seen == set(given)
 
 
+@rule(11)
 async def test_shuffled_tries_all(bench: Lab, servers: Servers) -> None:
     given: Any = [f"mqtt://127.0.0.1:{port}" for port in free_ports(3)] + [servers[0].url]
     for _ in range(5):
@@ -158,6 +168,7 @@ async def test_shuffled_tries_all(bench: Lab, servers: Servers) -> None:
             assert client.is_connected
 
 
+@rule(11)
 async def test_the_program_starts_before_the_server(bench: Lab, servers: Servers) -> None:
     down = bench.queue()
     broker = servers[0]
@@ -178,6 +189,7 @@ async def test_the_program_starts_before_the_server(bench: Lab, servers: Servers
     await bench.blocking(broker.stop)
 
 
+@rule(11)
 async def test_without_it_the_first_attempt_is_the_last(bench: Lab) -> None:
     [nobody] = free_ports(1)
     down = bench.queue()
@@ -192,6 +204,7 @@ async def test_without_it_the_first_attempt_is_the_last(bench: Lab) -> None:
     await client.close()
 
 
+@rule(11)
 async def test_giving_up_what_connect_goes_on_with(bench: Lab) -> None:
     """A reason that is final, or the last of the attempts, ends it nevertheless."""
     [nobody] = free_ports(1)
