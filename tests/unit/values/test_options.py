@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mqttlite.enums import describe_reason
 from mqttlite.errors import UsageError
 from mqttlite.options import FINAL_REASON_CODES, TLS, Reconnect
 from tests.behaviour import rule
@@ -164,3 +166,10 @@ def test_reconnect_wants_numbers(arguments: dict[str, Any]) -> None:
 def test_no_delay_is_not_a_number(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         Reconnect(**{name: float("nan")})  # type: ignore[arg-type]
+
+
+def test_the_documentation_has_the_same_table() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "connections.md"
+    rows = re.findall(r"^\| 0x([0-9A-F]{2}) \| (.*) \|$", page.read_text("utf-8"), re.MULTILINE)
+    assert {int(code, 16) for code, _ in rows} == FINAL_REASON_CODES
+    assert all(describe_reason(int(code, 16)) == f"{words} (0x{code})" for code, words in rows)
