@@ -22,6 +22,9 @@ BROKERS = ROOT / ".brokers"
 AEDES = "aedes@2.0.0-beta.1"
 """The first version that speaks MQTT 5.0."""
 AMQTT = "amqtt==0.12.1"
+PATIENCE = 120
+"""Seconds for each command that installs a broker, which the network may hold up."""
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 COVERED = [
     "mqttlite/*.py",
@@ -86,10 +89,16 @@ def install_broker(name: str, wanted: str, *commands: list[str | Path]) -> None:
         return
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+    environment = dict(os.environ)
+    if CERTIFICATES.exists():  # Node.js brings its own, and does not know those of a proxy
+        environment.setdefault("NODE_EXTRA_CA_CERTS", str(CERTIFICATES))
     for command in commands:
         print("$", *command, flush=True)
-        if subprocess.run(command, cwd=directory, check=False).returncode:
-            print(f"{wanted} could not be installed: the tests against it are SKIPPED.", flush=True)
+        try:
+            subprocess.run(command, cwd=directory, env=environment, timeout=PATIENCE, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"{wanted} could not be installed ({type(error).__name__}): ", end="")
+            print("the tests against it are SKIPPED.", flush=True)
             return
     done.write_text(wanted)
 
