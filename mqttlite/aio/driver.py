@@ -52,7 +52,7 @@ class Driver:
         self._timer: asyncio.Handle | None = None  # that of uvloop does not tell its time
         self._timer_due = 0.0
         self._pump_scheduled = False
-        core.acknowledger = self._acknowledge
+        core.set_acknowledger(self._acknowledge)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -95,16 +95,11 @@ class ClientCore(Connecting):
 
     # --- what the program may ask
 
-    @property
-    def acknowledger(self) -> Acknowledger:
-        """Called when the program calls ``message.ack()``.
+    def set_acknowledger(self, acknowledger: Acknowledger) -> None:
+        """Say what is called when the program calls ``message.ack()``.
 
-        It has to see that ``accept()`` is called; a shell sets it to take its lock and pump.
+        It has to see that ``accept()`` is called: a shell takes its lock, and pumps afterwards.
         """
-        return self._dispatch.acknowledger
-
-    @acknowledger.setter
-    def acknowledger(self, acknowledger: Acknowledger) -> None:
         self._dispatch.acknowledger = acknowledger
 
     @property
@@ -362,9 +357,9 @@ class ClientCore(Connecting):
             error = AuthError(f"the auth handler raised {type(cause).__name__}")
             error.__cause__ = cause
         self._hang_up_cause = error
-        if self._connection is not None:
-            self._connection.disconnect(ReasonCode.UNSPECIFIED_ERROR)
-            self._check_closed(self._connection, now)
+        assert self._connection is not None  # without one there is no question of this kind
+        self._connection.disconnect(ReasonCode.UNSPECIFIED_ERROR)
+        self._check_closed(self._connection, now)
 
     # --- the end of a connection
 
@@ -542,7 +537,6 @@ class ClientCore(Connecting):
         """
         if goodbye is not None:
             self.options.check_goodbye(goodbye, self._version)
-            self._goodbye = goodbye
         if self._closing is not None:
             if not drain and self._drain_deadline is not None:
                 self._drain_deadline = now
@@ -553,6 +547,7 @@ class ClientCore(Connecting):
             self.finish(operation, None)
             return operation
         self._closing = operation
+        self._goodbye = goodbye
         self._close_deadline = now + timeout
         if self.state is ClientState.CONNECTED:
             reserve = min(_GOODBYE, timeout / 2)

@@ -22,29 +22,37 @@ class Layer(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether the handshake is done, and nothing has ended."""
+        raise NotImplementedError
 
     @property
     def error(self) -> Exception | None:
         """What the other side did wrong, so that nothing more will come."""
+        raise NotImplementedError
 
     @property
     def has_ended(self) -> bool:
         """Whether the other side has said that nothing more will come."""
+        raise NotImplementedError
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the network; return what they contain."""
+        raise NotImplementedError
 
     def send(self, data: bytes | memoryview) -> None:
         """Prepare bytes for the network."""
+        raise NotImplementedError
 
     def data_to_send(self) -> bytes:
         """Return what is to be written to the network."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Say that nothing more will be sent."""
+        raise NotImplementedError
 
     def describe(self) -> str:
         """What was agreed on, for the log."""
+        raise NotImplementedError
 
 
 class Stack:

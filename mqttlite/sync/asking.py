@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import Any
 
@@ -39,7 +39,7 @@ class Asking:
 def _call(function: Callable[[], Any]) -> Any:
     answer = function()
     if isawaitable(answer):
-        if hasattr(answer, "close"):  # a coroutine that is not awaited would be complained about
+        if isinstance(answer, Coroutine):  # one that is not awaited would be complained about
             answer.close()
         raise UsageError("coroutine functions are for AsyncClient: give a plain one")
     return answer

@@ -98,7 +98,7 @@ class Driver:
         self._hanging_up = False
         self._dialing: _Dialing | None = None
         self._abandoned: list[_Dialing] = []
-        core.acknowledger = self._acknowledge
+        core.set_acknowledger(self._acknowledge)
 
     # --- for callers
 

@@ -382,7 +382,7 @@ class TestDispatch:
     def test_program_acknowledges_through_the_shell(self) -> None:
         hand = connected()
         asked: list[Any] = []
-        hand.core.acknowledger = lambda receipt, _: asked.append(receipt)
+        hand.core.set_acknowledger(lambda receipt, _: asked.append(receipt))
         subscription = hand.subscribed("t", ack="manual")
         hand.receive(Message("t", b"", 1, packet_id=1))
         message = subscription.take()
