@@ -21,7 +21,7 @@ class Endpoint:
     scheme: str
     host: str = ""
     port: int = 0
-    path: str = ""
+    path: str = field(default="", repr=False)
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final
 
+from mqttlite.aio.asking import call_in_thread
 from mqttlite.aio.dial import connect_socket
 from mqttlite.aio.link import Link
 from mqttlite.client import (
@@ -25,6 +26,9 @@ from mqttlite.protocol.session import Answer, Answerable
 _FLUSH_SIZE: Final = 64 * 1024
 """Bytes that are sent at once; less is gathered until the loop's next turn."""
 
+
+_ASKING_TIMEOUT: Final = 1.0
+"""Seconds that a coroutine has to end which nobody wants the answer of any more."""
 
 _packets_log = logging.getLogger("mqttlite.packets")
 _layers_log = logging.getLogger("mqttlite.layers")
@@ -45,6 +49,7 @@ class Driver:
         self._report_drops = report_drops
         self._question: Question | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._called: asyncio.Future[Any] | None = None  # in a thread, by the last question
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
         self._dialing: asyncio.Task[Link] | None = None
@@ -84,7 +89,7 @@ class Driver:
     async def wait_closed(self) -> None:
         """Wait until nothing of the connection is left."""
         if self._asking is not None and self._asking is not asyncio.current_task():
-            await asyncio.wait([self._asking])
+            await asyncio.wait([self._asking], timeout=_ASKING_TIMEOUT)
         if self._dialing is not None:
             await asyncio.wait([self._dialing])
         if self._link is not None:
@@ -275,11 +280,17 @@ class Driver:
             for name, function in question.functions.items():
                 if iscoroutinefunction(function):
                     answer = await function()
-                else:  # it may take its time
-                    answer = await asyncio.to_thread(function)
+                else:
+                    answer = await self._call_in_thread(function)
                 answers[name] = await answer if isawaitable(answer) else answer
         except Exception as error:
             failure = error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            failure = RuntimeError("it was cancelled")  # something that the function awaited
+            failure.__cause__ = error
         finally:
             if self._asking is asyncio.current_task():
                 self._asking = None
@@ -287,3 +298,10 @@ class Driver:
             self._question = None
         self.core.answered(question, answers, failure, self.now())
         self.pump()
+
+    async def _call_in_thread(self, function: Callable[[], Any]) -> Any:
+        """Call a function when the one before has ended, if nobody wants that any more."""
+        if self._called is not None:
+            await asyncio.wait([self._called])
+        self._called = call_in_thread(function)
+        return await asyncio.shield(self._called)

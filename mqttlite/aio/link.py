@@ -84,7 +84,12 @@ class Link(asyncio.BufferedProtocol):
             self._owner.link_received(data)
 
     def eof_received(self) -> bool:
-        """The server has closed its direction: asyncio closes ours."""
+        """The server has closed its direction: ours is of no use any more.
+
+        Asyncio would first write what it has, however long that takes.
+        """
+        if self._transport is not None and not self._finishing:
+            self._transport.abort()
         return False
 
     def pause_writing(self) -> None:

@@ -76,7 +76,11 @@ class AsyncSubscription(SubscriptionBase):
         except BaseException:
             client.end_subscription(self)
             raise
-        operation.result()
+        try:
+            operation.result()
+        except BaseException:
+            client.end_subscription(self)  # nobody has it
+            raise
         return self
 
     async def __aenter__(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 from mqttlite.auth import AuthHandler
@@ -83,6 +84,9 @@ class ClientBase:
         topic_alias_maximum: How many topic aliases the server may use (section 3.1.2.11.5).
         use_topic_aliases: Whether topics that are published often are sent as aliases, as far as
             the server allows it (section 3.3.2.3.4): fewer bytes for long topics.
+        use_subscription_identifiers: Whether filters that overlap are told apart by identifiers
+            (section 3.8.2.1.2), so that each subscription gets each message once. False is for a
+            server that names only one of several subscriptions.
         request_problem_information: Whether the server may send reason strings and user
             properties with its acknowledgements (section 3.1.2.11.7).
         request_response_information: Whether to ask the server where answers to requests should
@@ -137,6 +141,7 @@ class ClientBase:
         maximum_packet_size: int | None = None,
         topic_alias_maximum: int = 0,
         use_topic_aliases: bool = False,
+        use_subscription_identifiers: bool = True,
         request_problem_information: bool = True,
         request_response_information: bool = False,
         check_payload_format: bool = False,
@@ -156,6 +161,12 @@ class ClientBase:
         for callback in (on_connect, on_disconnect, on_reconnecting, on_dropped, on_error):
             if callback is not None and not callable(callback):
                 raise UsageError(f"on_connect and the like are functions, not {callback!r}")
+            if iscoroutinefunction(callback):
+                raise UsageError("on_connect and the like are plain functions, not coroutines")
+        if auth is not None and not all(
+            callable(getattr(auth, name, None)) for name in ("start", "respond", "finish")
+        ):
+            raise UsageError(f"auth must be an AuthHandler, not {type(auth).__name__}")
         given = {
             "url": url,
             "username": username,
@@ -194,6 +205,7 @@ class ClientBase:
             maximum_packet_size=maximum_packet_size,
             topic_alias_maximum=topic_alias_maximum,
             use_topic_aliases=bool(use_topic_aliases),
+            use_subscription_identifiers=bool(use_subscription_identifiers),
             request_problem_information=bool(request_problem_information),
             request_response_information=bool(request_response_information),
             check_payload_format=bool(check_payload_format),

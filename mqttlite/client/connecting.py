@@ -68,6 +68,7 @@ class Connecting:
         self._first = True  # no connection has been accepted since connect()
         self._has_dialed = False  # since connect()
         self._version = VERSIONS[options.version] if options.version else ProtocolVersion.MQTT_5_0
+        self._found_version = self._version  # by the last server that has accepted
         self._assigned_id = ""
         self._connected_at = 0.0
         self._hang_up_cause: Exception | None = None
@@ -119,6 +120,7 @@ class Connecting:
     def _begin_attempt(self, now: float) -> None:
         """Try all servers, one after the other, within ``connect_timeout``."""
         self._retry_at = None
+        self._servers.end_round()
         self._round_deadline = self._attempt_deadline = now + self.options.connect_timeout
         self.state = ClientState.DIALING
         functions = dict(self.options.asked)
@@ -235,10 +237,13 @@ class Connecting:
             self._servers.follow()
             self._notice(INFO, f"{error}: following to {self._servers.current}")
             self._dial()
-        elif self._servers.next():
-            self._try_server(now)
         else:
-            self._round_failed(error, now)
+            if self.options.version is None:
+                self._version = self._found_version
+            if self._servers.next():
+                self._try_server(now)
+            else:
+                self._round_failed(error, now)
 
     def _connection_ended(self, error: Exception, now: float) -> None:
         """A connection that the server had accepted is over."""

@@ -48,6 +48,7 @@ from mqttlite.client.requests import ReplyInbox
 from mqttlite.client.states import ClientState
 from mqttlite.client.subscriber import Subscriber
 from mqttlite.client.subscriptions import SubscriptionState, check_filters
+from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ClosedBy, ProtocolVersion, ReasonCode
 from mqttlite.errors import (
     AuthError,
@@ -85,13 +86,17 @@ class ClientCore(Connecting):
         """The last CONNACK that accepted a connection."""
         self.drops = Drops()
         self._publisher = Publisher(options, self.session, self.drops, self._notify)
-        self._subscriber = Subscriber(self.finish, int(random() * _FIRST_IDENTIFIERS) + 1)
+        first_identifier = 0
+        if options.use_subscription_identifiers:
+            first_identifier = int(random() * _FIRST_IDENTIFIERS) + 1
+        self._subscriber = Subscriber(self.finish, first_identifier)
         self._dispatch = Dispatch(self._subscriber.table, self.drops, self._notice)
         self._replies: ReplyInbox | None = None
         self._unverified: Connack | None = None  # which the auth handler has not approved yet
         self._reauthenticating: Operation[None] | None = None
         self._goodbye: Disconnect | None = None
         self._return_at: float | None = None  # to the preferred server
+        self._session_server: Endpoint | None = None  # that was connected last
 
     # --- what the program may ask
 
@@ -122,6 +127,8 @@ class ClientCore(Connecting):
     def wants_data(self, now: float) -> bool:
         """Whether to read from the network: not while a subscription has it paused."""
         connection = self._connection
+        if self._unverified is not None:
+            return False  # before the server is known to be the right one
         if connection is None or self.state is not ClientState.CONNECTED:
             return True
         is_full = self._dispatch.is_full
@@ -264,6 +271,7 @@ class ClientCore(Connecting):
         self.state = ClientState.CONNECTED
         connection.open()
         self.connack = connack
+        self._found_version = self._version
         self._attempt_deadline = None
         self._connected_at = now
         self._first = False
@@ -278,13 +286,19 @@ class ClientCore(Connecting):
         # MQTT 3.1 does not say whether there is a session: to send again is right in both
         # cases, to subscribe again too.
         unknown = self._version == ProtocolVersion.MQTT_3_1 and self.options.keeps_session
+        server = replace(self._servers.current, username=None, password=None)
+        is_same = self._session_server in (None, server)
+        self._session_server = server
+        # Another server may have a session of old, which knows nothing of what was done since.
+        connection.resumes_elsewhere = not is_same
         if connack.session_present:
-            self._subscriber.forget_redelivered(connection)
+            if is_same:
+                self._subscriber.forget_redelivered(connection)
         elif not unknown:  # [MQTT-3.2.2-5]
             self._publisher.start_session()
         refused = self._subscriber.connected(
             connection,
-            has_filters=connack.session_present,
+            has_filters=connack.session_present and is_same,
             may_have_filters=connack.session_present or unknown,
         )
         for subscription in refused:
@@ -538,8 +552,9 @@ class ClientCore(Connecting):
         if goodbye is not None:
             self.options.check_goodbye(goodbye, self._version)
         if self._closing is not None:
-            if not drain and self._drain_deadline is not None:
-                self._drain_deadline = now
+            if goodbye is not None and self.state is ClientState.CONNECTED:
+                self._goodbye = goodbye  # the one before has not been said yet
+            self._hasten(now, timeout, drain=drain)
             return self._closing
         operation: Operation[None] = Operation()
         if self.state is ClientState.IDLE:
@@ -560,7 +575,19 @@ class ClientCore(Connecting):
             self._hang_up(now, graceful=False)
         elif self.state is ClientState.WAITING:
             self._finish_closing()
+        elif self.state is ClientState.HANGING_UP:
+            self._hasten(now, timeout, drain=drain)
         return operation
+
+    def _hasten(self, now: float, timeout: float, *, drain: bool) -> None:
+        """The end is under way already: see that it comes in time."""
+        end = now + timeout
+        self._close_deadline = min(self._close_deadline or end, end)
+        if self._hang_up_deadline is not None:
+            self._hang_up_deadline = min(self._hang_up_deadline, end)
+        if self._drain_deadline is not None:
+            last = end - min(_GOODBYE, timeout / 2) if drain else now
+            self._drain_deadline = min(self._drain_deadline, last)
 
     def _check_drained(self, connection: ClientConnection, now: float) -> None:
         deadline = self._drain_deadline
@@ -611,8 +638,9 @@ class ClientCore(Connecting):
 
     def next_deadline(self) -> float | None:
         """When ``handle_deadline`` wants to be called; None: not before something happens."""
+        is_hanging_up = self.state is ClientState.HANGING_UP
         deadlines = [
-            self._attempt_deadline,
+            None if is_hanging_up else self._attempt_deadline,
             self._retry_at,
             self._drain_deadline,
             self._hang_up_deadline,
@@ -627,7 +655,8 @@ class ClientCore(Connecting):
         self._publisher.expire(now)
         if _is_due(self._retry_at, now):
             self._begin_attempt(now)
-        if _is_due(self._attempt_deadline, now):
+        # What ends the attempt already is the reason that counts.
+        if _is_due(self._attempt_deadline, now) and self.state is not ClientState.HANGING_UP:
             self._attempt_deadline = None
             self._hang_up_cause = TimeoutError(
                 f"no CONNACK from {self._asked_server()} in time; all servers together have "
@@ -635,7 +664,11 @@ class ClientCore(Connecting):
             )
             self._hang_up(now, graceful=False)
         if _is_due(self._hang_up_deadline, now):
-            self._hang_up(now, graceful=False)
+            end = self._close_deadline
+            if self.unsent_size and end is not None and now < end:
+                self._hang_up_deadline = min(now + _BUSY, end)  # it is still being written
+            else:
+                self._hang_up(now, graceful=False)
         connection = self._connection
         if connection is not None:
             if _is_due(self._return_at, now):
@@ -649,7 +682,8 @@ class ClientCore(Connecting):
 
     def _return(self, connection: ClientConnection, now: float) -> None:
         """Leave this server for the preferred one, if nothing is in flight."""
-        if self._publisher.outbox or self.session.outgoing:
+        busy = self._publisher.outbox or self.session.outgoing or self.unsent_size
+        if busy or self._reauthenticating is not None:
             self._return_at = now + _BUSY
             return
         self._return_at = None

@@ -85,6 +85,7 @@ class ClientOptions:
     maximum_packet_size: int | None = None
     topic_alias_maximum: int = 0
     use_topic_aliases: bool = False
+    use_subscription_identifiers: bool = True
     request_problem_information: bool = True
     request_response_information: bool = False
     check_payload_format: bool = False

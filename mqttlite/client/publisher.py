@@ -10,7 +10,7 @@ from mqttlite.client.events import DropReason
 from mqttlite.client.operations import DeliveryState
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.outbox import Outbox
-from mqttlite.enums import Fate, PacketType
+from mqttlite.enums import Fate, PacketType, ReasonCode
 from mqttlite.errors import MqttError, UsageError
 from mqttlite.message import Properties, check_text, remaining_seconds
 from mqttlite.packets.properties import encode_properties
@@ -136,7 +136,10 @@ class Publisher:
         for delivery in completed:
             # One that was given up in an earlier life of the client is only taken off the list.
             if isinstance(delivery, DeliveryState) and delivery.fate is Fate.PENDING:
-                delivery.settle_acknowledged()
+                if delivery.reason_code == ReasonCode.PACKET_IDENTIFIER_NOT_FOUND:
+                    delivery.settle(Fate.LOST)  # by another server than had received it
+                else:
+                    delivery.settle_acknowledged()
                 if delivery.waiters:
                     self._notify(delivery)
 

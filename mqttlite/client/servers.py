@@ -12,6 +12,12 @@ from mqttlite.enums import ReasonCode
 from mqttlite.errors import ConnectionClosed, UsageError
 from mqttlite.options import Reconnect
 
+_MOST_NAMED: Final = 16
+"""Servers that are taken from one redirection."""
+
+_MOST_SERVERS: Final = 100
+"""Servers in the list, however many have moved."""
+
 REDIRECTS: Final = (ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED)
 
 
@@ -33,7 +39,7 @@ class Servers:
         self._list = list(options.endpoints)
         self._round: deque[Endpoint] = deque()
         self._named: list[Endpoint] = []  # by a redirection, for the next round
-        self._last: Endpoint | None = None
+        self._last: str | None = None  # without its credentials, which may change
         self._redirects = 0
 
     @property
@@ -78,11 +84,14 @@ class Servers:
         servers = list(self._list)
         if self._is_shuffled:
             servers.sort(key=lambda _: self._random())
-        if self._policy.first_server == "last" and self._last in servers:
-            servers.remove(self._last)
-            servers.insert(0, self._last)
+        if self._policy.first_server == "last":  # the others stay in their order
+            servers.sort(key=lambda server: str(server) != self._last)
         named, self._named = self._named, []
         self._round = deque(dict.fromkeys([*named, *servers]))
+
+    def end_round(self) -> None:
+        """Forget what is left of a round: its credentials may be old ones."""
+        self._round.clear()
 
     def next(self) -> bool:
         """Go on to the next server; False if the round is over."""
@@ -93,7 +102,7 @@ class Servers:
 
     def connected(self) -> None:
         """The current server has accepted the connection."""
-        self._last = self.current
+        self._last = str(self.current)
 
     def connection_lasted(self, seconds: float) -> None:
         """A connection has ended; redirections count anew if it lasted long enough."""
@@ -111,7 +120,7 @@ class Servers:
         if error.server_reference is None or self._redirects >= self._maximum_redirects:
             return False
         try:
-            named = parse_server_reference(error.server_reference, self.current)
+            named = parse_server_reference(error.server_reference, self.current)[:_MOST_NAMED]
             self._options.check_connect(named, given)
         except UsageError:
             return False
@@ -123,7 +132,7 @@ class Servers:
                     for known in self._list
                     for each in (named if known == self.current else [known])
                 )
-            )
+            )[: max(_MOST_SERVERS, len(self._options.endpoints))]
         self._named = named
         return True
 

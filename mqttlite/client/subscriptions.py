@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from inspect import iscoroutinefunction
 from typing import Any, Final, Literal
 
 from mqttlite.client.operations import Operation
@@ -254,7 +255,7 @@ class SubscriptionTable:
     A server may send a message once for each of several filters that match it. Where that can
     happen, every filter has an identifier, which comes with the message and tells for which of
     them it was sent: so each subscription gets each message once. ``first_identifier`` should be
-    another one in every process: messages that the server has kept bear the old ones.
+    another one in every process: messages that the server has kept bear the old ones. 0: none.
     """
 
     def __init__(self, first_identifier: int = 1) -> None:
@@ -278,7 +279,11 @@ class SubscriptionTable:
         for topic_filter in subscription.topic_filters:
             state = self.filters.get(topic_filter)
             if state is None:
-                if not self.uses_identifiers and self._tree.may_overlap(topic_filter):
+                if (
+                    self._next_identifier
+                    and not self.uses_identifiers
+                    and self._tree.may_overlap(topic_filter)
+                ):
                     self._use_identifiers()
                 state = self.filters[topic_filter] = FilterState(topic_filter)
                 self._tree.add(topic_filter, state)
@@ -394,10 +399,12 @@ def check_filters(topic_filters: str | Sequence[str]) -> list[str]:
     return filters
 
 
-def check_handler(handler: object) -> None:
-    """Raise UsageError if a handler cannot be called."""
+def check_handler(handler: object, *, may_wait: bool = True) -> None:
+    """Raise UsageError if a handler cannot be called, or is a coroutine and may not be one."""
     if handler is not None and not callable(handler):
         raise UsageError(f"a handler is a function, not {type(handler).__name__}")
+    if not may_wait and iscoroutinefunction(handler):
+        raise UsageError("coroutine functions are for AsyncClient: give a plain one as handler")
 
 
 def make_subscription(

@@ -214,7 +214,10 @@ class ClientConnection(Connection):
         """If the server has left or made a fault, do not wait for the owner any more."""
         for packet in self._early:
             if isinstance(packet, Disconnect):
-                self._receive_disconnect(packet)
+                try:
+                    self._receive_disconnect(packet)
+                except ProtocolError as error:
+                    super()._fail(error)
                 return
         if self._early_error is not None:
             super()._fail(self._early_error)

@@ -65,10 +65,8 @@ V5: Final = ProtocolVersion.MQTT_5_0
 
 _WRITE_SIZE: Final = 64 * 1024
 """Bytes that are written at once: more gains nothing, and less progress would be seen."""
-
 _JOINED_PAYLOAD: Final = 8 * 1024
 """Payloads from this size on are not copied behind their header."""
-
 
 _KEPT_FREE: Final = 16
 """Packet identifiers that publishing leaves alone."""
@@ -86,8 +84,9 @@ def explain(reason_code: int, properties: Properties) -> str:
     words = describe_reason(reason_code)
     if "reason_string" in properties:
         words += f", {properties['reason_string']}"
-    if "server_reference" in properties:
-        words += f"; use {properties['server_reference']}"
+    if "server_reference" in properties:  # it may have credentials
+        names = properties["server_reference"].split()
+        words += "; use " + " ".join(name.rpartition("@")[2] for name in names)
     return words
 
 
@@ -164,6 +163,7 @@ class Connection:
         self._unacknowledged: deque[Receipt] = deque()  # in order of arrival
         self.redelivers = True
         """Whether the peer keeps unacknowledged messages for the next connection."""
+        self.resumes_elsewhere = False  # the peer is not the one of the last connection
         self._abandoned = 0
         self._incoming_in_flight = 0  # counts against receive_maximum
         self._room_given = 0  # times that an acknowledgement has made room for a message
@@ -290,7 +290,7 @@ class Connection:
             and known.state is not ReceiptState.ABANDONED
             and not (
                 # MQTT 3.1 does not say that the session is a new one: this tells a new message.
-                self.version == ProtocolVersion.MQTT_3_1
+                (self.version == ProtocolVersion.MQTT_3_1 or self.resumes_elsewhere)
                 and not message.dup
                 and known.connection is not self
             )
@@ -389,8 +389,8 @@ class Connection:
 
         [MQTT-4.6.0-2] [MQTT-4.6.0-3]
         """
-        if self.state is not ConnectionState.OPEN:
-            return  # nothing is sent any more: the peer will deliver them again
+        if self.state is not ConnectionState.OPEN:  # the peer will deliver them again
+            return
         waiting = self._unacknowledged
         while waiting and waiting[0].state is not ReceiptState.WAITING:
             receipt = waiting.popleft()
@@ -464,7 +464,7 @@ class Connection:
         outgoing.awaiting = None
         # PUBCOMP cannot refuse (an unknown identifier means that it was released before): what
         # there is to say of the message was in PUBREC.
-        if awaited is not PacketType.PUBCOMP:
+        if awaited is not PacketType.PUBCOMP or self.resumes_elsewhere:
             outgoing.reason_code = packet.reason_code
             outgoing.response = packet.properties
         self.completed.append(outgoing)

@@ -215,7 +215,7 @@ class Client(ClientBase):
         when_full: WhenBufferFull = "drop_oldest",
         timeout: float | None = None,
     ) -> Subscription:
-        """Subscribe to topic filters (MQTT 5.0 section 3.8); ``await`` it, or ``with`` it.
+        """Subscribe to topic filters (MQTT 5.0 section 3.8), and wait for the server's answer.
 
         The subscription survives reconnections. It may be declared before ``connect()``, so
         that nothing is missed which the server has kept for this client.
@@ -240,7 +240,7 @@ class Client(ClientBase):
         Raises UsageError for arguments that cannot work, NotSupported for what the server or
         its protocol version cannot do, SubscribeError if it refuses a filter, TimeoutError.
         """
-        check_handler(handler)
+        check_handler(handler, may_wait=False)
         state = make_subscription(
             topic_filters,
             qos=qos,
@@ -269,7 +269,7 @@ class Client(ClientBase):
 
         Without it they are acknowledged, counted in ``unmatched_messages``, and dropped.
         """
-        check_handler(handler)
+        check_handler(handler, may_wait=False)
         state = SubscriptionState(
             (),
             SubscriptionOptions(qos=2),

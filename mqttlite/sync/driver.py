@@ -33,7 +33,7 @@ from mqttlite.client import (
 from mqttlite.errors import UsageError
 from mqttlite.layers.stack import Layer
 from mqttlite.protocol.session import Answer, Answerable
-from mqttlite.sync.asking import Asking
+from mqttlite.sync.asking import Asker
 from mqttlite.sync.dial import DialCancelled, dial
 from mqttlite.sync.lock import CoreLock
 
@@ -50,6 +50,8 @@ _DIAL_JOIN_TIMEOUT: Final = 0.5
 
 _EXIT_TIMEOUT: Final = 5.0
 """Seconds that a client which nobody has closed may hold up the end of the interpreter."""
+
+_LONGEST_SLEEP: Final = 86_400.0
 
 _EOF: Final = EOFError()
 
@@ -82,7 +84,8 @@ class Driver:
         self.lock = CoreLock()
         self._report = report
         self._report_drops = report_drops
-        self._asking: Asking | None = None
+        self._asker = Asker(self._answered, f"{name} asking")
+        self._question: Question | None = None
         self._watched = 0  # the events of the socket that the selector waits for
         self.name = name
         self._thread: threading.Thread | None = None
@@ -158,6 +161,8 @@ class Driver:
 
         ``urgent``: the caller is going to wait for an answer.
         """
+        if self.core.finished or self.core.drops.new:
+            self.wake()  # others have to be told
         if not self._asleep and not urgent:
             return  # the I/O thread is about, or has been woken
         if self.core.next_expiry is not None:
@@ -366,8 +371,9 @@ class Driver:
         while (action := core.take_action()) is not None:
             self._act(action, now)
             self._write()
-        if core.question is not (self._asking and self._asking.question):
-            self._ask(core.question, now)
+        if core.question is not self._question:
+            self._question = core.question
+            self._asker.ask(core.question)
         if core.is_idle and self._socket is None and self._dialing is None:
             self._is_running = False
             _running.discard(self)
@@ -375,7 +381,8 @@ class Driver:
         self._watch(now)
         self._asleep = True
         deadline = core.next_deadline()
-        return None if deadline is None else max(0.0, deadline - monotonic())
+        # The system knows no endless times.
+        return None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST_SLEEP)
 
     def _watch(self, now: float) -> None:
         """Wait for the socket to become readable and writable only as far as that is wanted."""
@@ -391,15 +398,6 @@ class Driver:
         if events:
             self._selector.register(self._socket, events)
         self._watched = events
-
-    def _ask(self, question: Question | None, now: float) -> None:
-        """Call functions of the program; nobody wants the answers of earlier ones any more."""
-        self._asking = None
-        if question is not None:
-            try:
-                self._asking = Asking(question, self._answered, self.name)
-            except RuntimeError as error:  # no thread to be had
-                self.core.answered(question, {}, error, now)
 
     def _answered(
         self, question: Question, answers: dict[str, Any], error: Exception | None

@@ -60,7 +60,11 @@ class Subscription(SubscriptionBase):
         except BaseException:
             client.end_subscription(self)
             raise
-        operation.result()
+        try:
+            operation.result()
+        except BaseException:
+            client.end_subscription(self)  # nobody has it
+            raise
         return self
 
     def __enter__(self) -> Self:

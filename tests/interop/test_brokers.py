@@ -204,7 +204,8 @@ async def test_a_wildcard_matches_an_empty_level(lab: ServerLab) -> None:
 
 async def test_overlapping_subscriptions_each_get_the_message(lab: ServerLab) -> None:
     """A broker may send it once, or once for each: every subscription has it at least once."""
-    async with lab.client() as client:
+    # Aedes sends it once, and names one of the subscriptions only [MQTT-3.3.4-3].
+    async with lab.client(use_subscription_identifiers=lab.name != "aedes") as client:
         wide = await client.subscribe(f"{lab.topic}/#", qos=1)
         narrow = await client.subscribe(f"{lab.topic}/a", qos=2)
         await client.publish(f"{lab.topic}/a", b"x", qos=2)

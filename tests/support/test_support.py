@@ -212,7 +212,7 @@ def test_mosquitto_that_cannot_start(tmp_path: Path) -> None:
 @needs_mosquitto
 def test_mosquitto_takes_other_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, Mosquitto(tmp_path / "other") as other:
-        choices = [free_ports(3), [other.port, 0, 0], [taken.getsockname()[1], 0, 0]]
+        choices = [free_ports(4), [other.port, 0, 0, 0], [taken.getsockname()[1], 0, 0, 0]]
 
         def choose(_: int) -> list[int]:
             return choices.pop()
