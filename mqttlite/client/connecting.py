@@ -33,7 +33,7 @@ from mqttlite.packets import Connack, Packet
 from mqttlite.packets.describe import describe
 from mqttlite.protocol import ClientConnection, Session
 
-_LINGER: Final = 2.0
+LINGER: Final = 2.0
 """Seconds to wait, after DISCONNECT, for the server to close the connection."""
 
 
@@ -323,7 +323,7 @@ class Connecting:
         self._action = HangUp(graceful)
         self._hang_up_deadline = None
         if graceful:
-            self._hang_up_deadline = now + _LINGER
+            self._hang_up_deadline = now + LINGER
             if self._close_deadline is not None:
                 self._hang_up_deadline = min(self._hang_up_deadline, self._close_deadline)
 

@@ -31,7 +31,7 @@ from functools import partial
 from logging import WARNING
 from typing import Any, Final, cast
 
-from mqttlite.client.connecting import Connecting
+from mqttlite.client.connecting import LINGER, Connecting
 from mqttlite.client.counters import Counters
 from mqttlite.client.dispatch import Acknowledger, Dispatch
 from mqttlite.client.drops import Drops
@@ -95,6 +95,7 @@ class ClientCore(Connecting):
         self._unverified: Connack | None = None  # which the auth handler has not approved yet
         self._reauthenticating: Operation[None] | None = None
         self._goodbye: Disconnect | None = None
+        self._was_writing = False  # at the last look, while hanging up
         self._return_at: float | None = None  # to the preferred server
         self._session_server: Endpoint | None = None  # that was connected last
 
@@ -665,8 +666,10 @@ class ClientCore(Connecting):
             self._hang_up(now, graceful=False)
         if _is_due(self._hang_up_deadline, now):
             end = self._close_deadline
-            if self.unsent_size and end is not None and now < end:
-                self._hang_up_deadline = min(now + _BUSY, end)  # it is still being written
+            if end is not None and now < end and (self.unsent_size or self._was_writing):
+                # It is still being written, or what was written last is still on its way.
+                self._was_writing = self.unsent_size > 0
+                self._hang_up_deadline = min(now + LINGER, end)
             else:
                 self._hang_up(now, graceful=False)
         connection = self._connection
