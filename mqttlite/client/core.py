@@ -576,7 +576,7 @@ class ClientCore(Connecting):
             self._hang_up(now, graceful=False)
         elif self.state is ClientState.WAITING:
             self._finish_closing()
-        elif self.state is ClientState.HANGING_UP:
+        else:
             self._hasten(now, timeout, drain=drain)
         return operation
 

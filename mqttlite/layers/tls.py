@@ -61,10 +61,9 @@ class TlsLayer:
         try:
             while part := self._object.read(_READ_SIZE):
                 parts.append(part)
+            self.has_ended = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            self.has_ended = True
         except ssl.SSLError as error:
             self.error = error
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -195,8 +195,7 @@ class ClientConnection(Connection):
 
     def open(self) -> None:
         """From now on messages may be sent; called by the owner of a connection that ``waits``."""
-        if self.state is ConnectionState.CONNECTING:
-            self.state = ConnectionState.OPEN
+        self.state = ConnectionState.OPEN
 
     def receive_early(self) -> None:
         """Look at what has come behind CONNACK."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from mqttlite.client import ClientState, HangUp
+from mqttlite.client import ClientState, HangUp, SubscriptionState
 from mqttlite.client.events import Disconnected
+from mqttlite.client.subscriptions import check_handler
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import Fate, ProtocolVersion
 from mqttlite.errors import AuthError, ProtocolError, PublishError, UsageError
@@ -370,3 +371,104 @@ def test_a_server_has_no_will() -> None:
     event = hand.core.events[-1]
     assert isinstance(event, Disconnected)
     assert isinstance(event.error, ProtocolError)
+
+
+class TestBehindConnack:
+    """What a server sends in the same piece of bytes as CONNACK."""
+
+    CONNACK = b"\x20\x03\0\0\0"
+    MESSAGE = b"\x30\x05\0\x01t\0x"
+
+    def together(self, *packets: bytes) -> tuple[Hand, SubscriptionState]:
+        hand = Hand()
+        subscription = hand.subscribe("t")
+        hand.dial()
+        hand.sent()
+        hand.core.receive(b"".join((self.CONNACK, *packets)), hand.now)
+        return hand, subscription
+
+    def test_a_fault_after_a_message(self) -> None:
+        hand, subscription = self.together(self.MESSAGE, b"\x36\x00")
+        assert len(subscription.buffer) == 1
+        assert hand.sent()[-3:] == b"\xe0\x01\x81"
+
+    def test_an_end_between_messages(self) -> None:
+        hand, subscription = self.together(self.MESSAGE, b"\xe0\x01\x8b", self.MESSAGE)
+        assert len(subscription.buffer) == 1
+        assert hand.core.state is ClientState.HANGING_UP
+
+
+def test_another_protocol_that_looks_like_the_beginning_of_a_packet() -> None:
+    hand = Hand()
+    operation = hand.core.connect(hand.now)
+    hand.take_dial()
+    hand.core.transport_opened(hand.now)
+    hand.core.receive(b"220 mail.example", hand.now)  # 0x32 is PUBLISH, 0x32 its length
+    hand.hang_up()
+    with pytest.raises(ProtocolError, match="before CONNACK"):
+        operation.result()
+
+
+class TestMosquitto:
+    """Mosquitto 2.0 begins to count anew with each acknowledgement."""
+
+    def message(self, number: int, *, dup: bool = False) -> Message:
+        return Message("t", b"x" * 100, 1, dup=dup, packet_id=number)
+
+    def test_it_is_borne_and_told_once(self) -> None:
+        hand = Hand(receive_maximum=3).connect()
+        subscription = hand.subscribed("t", ack="manual")
+        hand.sent()
+        hand.receive(*(self.message(number) for number in (1, 2, 3)))
+        first = subscription.take()
+        assert first is not None
+        first.ack()
+        assert hand.sent() == b"\x40\x02\0\x01"
+        hand.receive(*(self.message(number) for number in (4, 5, 6)))
+        assert hand.sent() == b""
+        warnings = [text for logger, _, text in hand.core.notices if logger == "mqttlite.protocol"]
+        assert len(warnings) == 1
+        assert "Receive Maximum" in warnings[0]
+        hand.receive(self.message(7))  # but that is more than three for each
+        assert hand.sent() == b"\xe0\x01\x93"
+
+    def test_it_is_within_again(self) -> None:
+        hand = Hand(receive_maximum=3).connect()
+        subscription = hand.subscribed("t", ack="manual")
+        hand.receive(*(self.message(number) for number in (1, 2, 3)))
+        taken = [subscription.take() for _ in range(3)]
+        assert taken[0] is not None
+        taken[0].ack()
+        hand.receive(*(self.message(number) for number in (4, 5)))
+        connection = hand.core._connection
+        assert connection is not None
+        assert connection._excess_size == 100
+        for message in taken[1:]:
+            assert message is not None
+            message.ack()
+        hand.receive(self.message(6))
+        assert connection._excess_size == 0
+
+    def test_all_that_is_sent_again_at_once(self) -> None:
+        hand = Hand(receive_maximum=2).connect()
+        hand.subscribed("t", ack="manual")
+        hand.receive(*(self.message(number, dup=True) for number in range(1, 9)))
+        assert hand.core.is_connected
+
+
+def test_headers_need_a_websocket() -> None:
+    with pytest.raises(UsageError, match="ws://"):
+        Bare("mqtt://h", headers={"a": "b"})
+
+
+@pytest.mark.parametrize("headers", ["a: b", 5, [("a", 1)], ["ab"], [("a b", "c")], {"a": "\n"}])
+def test_headers_that_cannot_be_sent(headers: Any) -> None:
+    with pytest.raises(UsageError, match="header"):
+        Bare("ws://h", headers=headers)
+
+
+def test_handlers() -> None:
+    check_handler(coroutine)
+    check_handler(None, may_wait=False)
+    with pytest.raises(UsageError, match="AsyncClient"):
+        check_handler(coroutine, may_wait=False)

@@ -296,7 +296,9 @@ class TestTheEnd:
         peer.object.write(b"last")
         with suppress(ssl.SSLWantReadError):
             peer.object.unwrap()
+        assert not client.has_ended
         assert client.receive(peer.outgoing.read()) == b"last"
+        assert client.has_ended
         assert client.error is None
         assert client.receive(b"") == b""
 
@@ -317,3 +319,9 @@ class TestTheEnd:
         assert client.receive(peer.outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32)) == b"good"
         assert isinstance(client.error, ssl.SSLError)
         assert client.data_to_send()  # the alert
+
+
+def test_description(files: Certificates) -> None:
+    client = opened(good(files), peer_of(files, version=ssl.TLSVersion.TLSv1_3))
+    assert client.describe().startswith("TLSv1.3 with TLS_")
+    assert TlsLayer(make_context(TLS()), "h").describe().endswith("no cipher")

@@ -221,11 +221,17 @@ class TestTheEnd:
         assert layer.receive(frame(BINARY, b"last") + end + frame(BINARY, b"more")) == b"last"
         assert not layer.is_open
         assert layer.error is None
+        assert layer.has_ended
         assert layer.close_reason is not None
         assert re.match(said, layer.close_reason)
         assert frames_of(layer) == [(CLOSE, payload)]
         assert layer.receive(b"\xff" * 1000) == b""
         assert layer.error is None
+
+    def test_an_open_one_has_not_ended(self) -> None:
+        layer = opened()
+        assert not layer.has_ended
+        assert layer.describe() == "WebSocket with mqtt"
 
     def test_the_server_closes_inside_a_message(self) -> None:
         layer = opened()

@@ -197,3 +197,8 @@ def test_server_reference_that_cannot_be_read(reference: str, base: Endpoint) ->
     with pytest.raises(UsageError) as raised:
         parse_server_reference(reference, base)
     assert "s3cret" not in str(raised.value)
+
+
+def test_a_server_cannot_refer_to_a_socket_of_this_machine() -> None:
+    with pytest.raises(UsageError, match="socket of this machine"):
+        parse_server_reference("unix:///run/secret.sock", BASE)
