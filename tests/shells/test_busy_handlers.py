@@ -53,6 +53,7 @@ class Pinged:
 
     def __init__(self, publish: bytes) -> None:
         self.enough = threading.Event()
+        self.acknowledged = threading.Event()
         self.packets: list[bytes] = []
         self._publish = publish
 
@@ -65,6 +66,8 @@ class Pinged:
         while True:
             packet = call.read_packet()
             self.packets.append(packet)
+            if packet[:1] == b"\x40":
+                self.acknowledged.set()
             if packet == PINGREQ:
                 call.send(PINGRESP)
                 if self.packets.count(PINGREQ) == 2:
@@ -86,6 +89,8 @@ async def test_a_handler_takes_longer_than_the_keep_alive(bench: Lab, qos: int) 
         await client.connect()
         await client.subscribe("a", qos=1, handler=handler)
         assert await finished.get(2 * TIMEOUT) == b"x"
+        if qos:  # when the handler has returned
+            assert await bench.blocking(server.acknowledged.wait, TIMEOUT)
         await client.close()
         assert len(peer.calls) == 1
     acknowledgements = [packet for packet in server.packets if packet[:1] == b"\x40"]
