@@ -635,13 +635,13 @@ class Connection:
         data = encode(packet, self.version)
         if len(data) > self.peer_maximum_packet_size:
             packet, data = self._encode_smaller(packet, data)
-        if self.tracer is not None and not self._is_ending:
+        if self.tracer is not None and not self.is_ending:
             self.tracer(">", packet)
         self._write(data)
 
     @property
-    def _is_ending(self) -> bool:
-        """Whether the last packet is queued already [MQTT-3.14.4-1]."""
+    def is_ending(self) -> bool:
+        """Whether the last packet is queued: nothing that comes counts any more [MQTT-3.14.4-1]."""
         return self.state is ConnectionState.CLOSING or self.state is ConnectionState.CLOSED
 
     def _encode_smaller(self, packet: Packet, data: bytes) -> tuple[Packet, bytes]:
@@ -702,7 +702,7 @@ class Connection:
         cause: ConnectionClosed | None = None,
     ) -> None:
         """Say goodbye: DISCONNECT is the last packet, the network connection is to be closed."""
-        if self.state is ConnectionState.CLOSING or self.state is ConnectionState.CLOSED:
+        if self.is_ending:
             return
         if cause is None:
             us = ClosedBy.CLIENT if self._peer is ClosedBy.SERVER else ClosedBy.SERVER

@@ -36,11 +36,6 @@ class BrokerConnection(ServerConnection):
         """Whether messages can be sent."""
         return self.state is ConnectionState.OPEN
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether nothing that the client sends counts any more."""
-        return self.state in (ConnectionState.CLOSING, ConnectionState.CLOSED)
-
     def answer(self, reason_code: int) -> None:
         """Acknowledge the oldest message of QoS 1 or 2 that is not acknowledged yet."""
         self.acknowledge(self._unacknowledged[0], make_answer(reason_code, None))
