@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mqttlite.errors import InvalidTopic
 from mqttlite.limits import MAXIMUM_STRING_LENGTH
@@ -14,24 +14,36 @@ _LONG_SEARCH = 100
 SHARED_PREFIX = "$share/"
 
 
+_TOPICS_CACHED: Final = 16_384
+_LONGEST_CACHED: Final = 256  # characters of a topic
+
+encoded_topics: Final[dict[str, bytes]] = {}
+"""Topic names that are allowed, as they go on the wire; filled by ``encode_topic()``.
+
+Programs publish to the same topics again and again.
+"""
+
+
 def encode_topic(topic: str) -> bytes:
     """Check a topic name and return it as it goes on the wire: two length bytes, then UTF-8.
 
-    Raises InvalidTopic. Cached, because programs publish to the same topics again and again.
+    Raises InvalidTopic.
     """
     try:
-        return _encode_topic(topic)
-    except TypeError:  # the cache cannot look for it
+        known = encoded_topics.get(topic)
+    except TypeError:  # a list, for example
         raise _wrong_type(topic, "topic") from None
-
-
-@lru_cache(maxsize=1024)
-def _encode_topic(topic: str) -> bytes:
+    if known is not None:
+        return known
     encoded = _encode(topic, "topic")
     if "+" in topic or "#" in topic:  # [MQTT-3.3.2-2] [MQTT-4.7.0-1]
         raise InvalidTopic(
             f"topic {shorten(topic)!r} contains a wildcard: + and # are for subscribing only"
         )
+    if len(topic) <= _LONGEST_CACHED:
+        if len(encoded_topics) >= _TOPICS_CACHED:
+            encoded_topics.clear()
+        encoded_topics[topic] = encoded
     return encoded
 
 

@@ -20,8 +20,6 @@ class AsyncDelivery(DeliveryState):
     the server said. Giving up waiting does not take the message back.
     """
 
-    __slots__ = ("_driver",)
-
     def __init__(
         self,
         driver: Driver,
@@ -31,7 +29,11 @@ class AsyncDelivery(DeliveryState):
         retain: bool,
         properties: Properties | None,
     ) -> None:
-        super().__init__(topic, payload, qos, retain, properties)
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
         self._driver = driver
 
     def __await__(self) -> Generator[None, None, AsyncDelivery]:

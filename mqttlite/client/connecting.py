@@ -32,6 +32,7 @@ from mqttlite.options import Reconnect
 from mqttlite.packets import Connack, Packet
 from mqttlite.packets.describe import describe
 from mqttlite.protocol import ClientConnection, Session
+from mqttlite.protocol.connection import Acknowledger
 
 LINGER: Final = 2.0
 """Seconds to wait, after DISCONNECT, for the server to close the connection."""
@@ -52,6 +53,7 @@ class Connecting:
         """What is to be logged, by logger and level: by the shell, when it holds no lock."""
         self.traces_packets = False
         """Whether the packets of the next connection are to be among the notices."""
+        self._acknowledger: Acknowledger | None = None
         self.failure: Exception | None = None
         """Why the client gave up, if it did."""
 
@@ -197,6 +199,7 @@ class Connecting:
             waits=True,
             tracer=self._trace if self.traces_packets else None,
         )
+        self._connection.acknowledger = self._acknowledger
         self._connection.checks_payload_format = options.check_payload_format
         self.state = ClientState.CONNECTING
 

@@ -33,7 +33,7 @@ from typing import Any, Final, cast
 
 from mqttlite.client.connecting import LINGER, Connecting
 from mqttlite.client.counters import Counters
-from mqttlite.client.dispatch import Acknowledger, Dispatch
+from mqttlite.client.dispatch import Dispatch
 from mqttlite.client.drops import Drops
 from mqttlite.client.events import (
     Connected,
@@ -63,6 +63,7 @@ from mqttlite.errors import (
 from mqttlite.message import Message, Properties
 from mqttlite.packets import Auth, Connack, Disconnect, Packet, Suback, Unsuback
 from mqttlite.protocol import ClientConnection, ConnectionState
+from mqttlite.protocol.connection import Acknowledger
 
 _GOODBYE: Final = 0.5
 """Seconds of the time-out of ``close()`` that are left for DISCONNECT."""
@@ -106,7 +107,9 @@ class ClientCore(Connecting):
 
         It has to see that ``accept()`` is called: a shell takes its lock, and pumps afterwards.
         """
-        self._dispatch.acknowledger = acknowledger
+        self._acknowledger = acknowledger
+        if self._connection is not None:
+            self._connection.acknowledger = acknowledger
 
     @property
     def counters(self) -> Counters:

@@ -10,10 +10,6 @@ from mqttlite.client.events import DropReason
 from mqttlite.client.subscriptions import SubscriptionState, SubscriptionTable, accept, share_out
 from mqttlite.message import Message
 from mqttlite.packets import Packet
-from mqttlite.protocol.session import Answer, Answerable
-
-Acknowledger = Callable[[Answerable, Answer | None], None]
-"""Called when the program acknowledges a message itself."""
 
 Notice = Callable[[int, str], None]
 """Called with a level and a text that is to be logged."""
@@ -25,7 +21,6 @@ class Dispatch:
     def __init__(self, table: SubscriptionTable, drops: Drops, notice: Notice) -> None:
         self.ready: list[SubscriptionState] = []
         """The subscriptions whose consumer wants to know that something has come."""
-        self.acknowledger: Acknowledger = lambda receipt, answer: receipt.accept(answer)
         self.received_messages = 0
         self._table = table
         self._drops = drops
@@ -66,9 +61,6 @@ class Dispatch:
                 targets = self._table.route_by_identifiers(
                     packet.topic, properties["subscription_identifiers"]
                 )
-            receipt = packet._receipt  # noqa: SLF001
-            if receipt is not None:
-                receipt.acknowledger = self.acknowledger  # type: ignore[attr-defined]
             if targets is None:  # for those that get another copy of it
                 accept(packet)
             elif len(targets) == 1:

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 from mqttlite.enums import Fate, ReasonCode, describe_reason
 from mqttlite.errors import MqttError, PublishError
-from mqttlite.message import Properties
 from mqttlite.protocol import Outgoing
 
 T = TypeVar("T")
@@ -60,29 +59,10 @@ class DeliveryState(Outgoing):
     ``user_properties`` are what the server said when it acknowledged the message.
     """
 
-    __slots__ = ("error", "expires_at", "fate", "waiters")
-
-    def __init__(
-        self,
-        topic: str,
-        payload: bytes,
-        qos: int = 0,
-        retain: bool = False,
-        properties: Properties | None = None,
-    ) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.properties = properties
-        self.packet_id = 0
-        self.awaiting = None
-        self.reason_code = 0
-        self.response = None
-        self.fate = Fate.PENDING
-        self.error: MqttError | None = None
-        self.expires_at: float | None = None
-        self.waiters: list[Any] | None = None
+    fate = Fate.PENDING
+    error: MqttError | None = None
+    expires_at: float | None = None
+    waiters: list[Any] | None = None
 
     @property
     def done(self) -> bool:

@@ -201,10 +201,11 @@ class Share:
     def acknowledge(self, reason_code: int = 0, properties: Properties | None = None) -> None:
         """What ``Message.ack()`` calls."""
         answer = make_answer(reason_code, properties)
-        if self.receipt.acknowledger is None:
+        acknowledger = self.receipt.connection.acknowledger
+        if acknowledger is None:
             self.accept(answer)
         else:
-            self.receipt.acknowledger(self, answer)
+            acknowledger(self, answer)
 
     def accept(self, answer: Answer | None = None) -> None:
         """This subscription is done with the message; the last one's answer is sent."""

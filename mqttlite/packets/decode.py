@@ -42,7 +42,9 @@ def decode(first: int, body: bytes, version: ProtocolVersion) -> Packet:
     packet_type = check_header(first, len(body), version)
     cursor = Cursor(body, 0, len(body))
     if packet_type is PacketType.PUBLISH:
-        return _decode_publish(cursor, first & 15, version)
+        message = decode_publish_head(cursor, first, version)
+        message.payload = body[cursor.position :]
+        return message
     packet = _DECODERS[packet_type][1](cursor, version)
     cursor.expect_end()
     return packet
@@ -155,15 +157,39 @@ def _check_connack(packet: Connack) -> Connack:
     return packet
 
 
-def _decode_publish(cursor: Cursor, flags: int, version: ProtocolVersion) -> Message:
-    qos = flags >> 1 & 3
+def find_payload(data: bytes, position: int, first: int, version: ProtocolVersion) -> int:
+    """Say where the payload of a PUBLISH begins whose topic name is at ``position``.
+
+    0: not enough of the packet is there to tell. What is wrong with it is not noticed here.
+    """
+    position += 2
+    if len(data) < position:
+        return 0
+    position += (data[position - 2] << 8 | data[position - 1]) + (2 if first & 6 else 0)
+    if version != V5:
+        return position
+    length = shift = 0
+    while shift <= 21:
+        if len(data) <= position:
+            return 0
+        byte = data[position]
+        position += 1
+        length |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            break
+    return position + length
+
+
+def decode_publish_head(cursor: Cursor, first: int, version: ProtocolVersion) -> Message:
+    """Read a PUBLISH up to its payload, which begins where the cursor is then."""
+    qos = first >> 1 & 3
     topic = decode_topic(cursor.binary("the topic name"))
     packet_id = _packet_id(cursor) if qos else 0
     properties = decode_properties(cursor, PacketType.PUBLISH) if version == V5 else None
     if not topic and (properties is None or "topic_alias" not in properties):  # [MQTT-4.7.3-1]
         raise ProtocolError("PUBLISH with neither a topic nor a topic alias")
-    payload = cursor.data[cursor.position :]
-    return Message(topic, payload, qos, flags & 1 != 0, flags & 8 != 0, packet_id, properties)
+    return Message(topic, b"", qos, first & 1 != 0, first & 8 != 0, packet_id, properties)
 
 
 def _acknowledgement_decoder(

@@ -38,7 +38,7 @@ from mqttlite.topics import encode_filter, encode_topic, is_shared
 V5: Final = ProtocolVersion.MQTT_5_0
 
 # The two bytes that begin a PUBLISH with a Remaining Length below 128, by flags and length.
-_PUBLISH_HEADS: Final = tuple(
+_PUBLISH_STARTS: Final = tuple(
     bytes((PacketType.PUBLISH << 4 | flags, length)) for flags in range(16) for length in range(128)
 )
 
@@ -56,7 +56,7 @@ def encode_publish_header(
     packet_id: int,
     properties: bytes,
 ) -> bytes:
-    """Write all of a PUBLISH but its payload. This is the hot path of publishing.
+    """Write all of a PUBLISH but its payload.
 
     ``topic`` and ``properties`` are encoded already; ``properties`` is empty in MQTT 3.x. The
     arguments are not checked here.
@@ -72,11 +72,16 @@ def encode_publish_header(
     else:  # [MQTT-2.2.1-2] no packet identifier
         length = len(topic) + len(properties) + payload_length
         variable = topic + properties
+    return encode_publish_start(flags, length) + variable
+
+
+def encode_publish_start(flags: int, length: int) -> bytes:
+    """Write the fixed header of a PUBLISH. Raises PacketTooLarge."""
     if length < 128:
-        return _PUBLISH_HEADS[flags << 7 | length] + variable
+        return _PUBLISH_STARTS[flags << 7 | length]
     if length > MAXIMUM_VARIABLE_BYTE_INTEGER:
         raise _too_large(length)
-    return bytes((0x30 | flags,)) + encode_variable_byte_integer(length) + variable
+    return bytes((0x30 | flags,)) + encode_variable_byte_integer(length)
 
 
 def _too_large(length: int) -> PacketTooLarge:

@@ -1,5 +1,7 @@
 """Finds the packets in a stream of bytes that comes in pieces of any size."""
 
+from contextlib import suppress
+from io import SEEK_END, BytesIO
 from struct import Struct
 from typing import Final
 
@@ -7,14 +9,24 @@ from mqttlite.enums import PacketType, ProtocolVersion, ReasonCode
 from mqttlite.errors import MalformedPacket, ProtocolError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE
 from mqttlite.message import Message
-from mqttlite.packets.decode import check_header, decode
+from mqttlite.packets.decode import check_header, decode, decode_publish_head, find_payload
 from mqttlite.packets.types import Connect, Packet, Puback, Pubcomp, Pubrec, Pubrel
-from mqttlite.packets.wire import decode_topic
+from mqttlite.packets.wire import Cursor, decode_topic
 
-_TOPICS_CACHED: Final = 16_384  # of less than 128 bytes each: the fast path knows no longer ones
+_TOPICS_CACHED: Final = 16_384
+_LONGEST_CACHED: Final = 128  # bytes of a topic
+
+_LARGE: Final = 64 * 1024
+"""From so many missing bytes on, a payload is gathered where it is to stay."""
+
+_WORTH_A_READ: Final = 16 * 1024
+"""For so many missing bytes it is worth to read them, and nothing else, from the network."""
+
+_FIRST_ROOM: Final = 1024 * 1024
+"""Bytes of memory that the head of a packet can ask for, without a payload behind it."""
 
 # First byte, Remaining Length (if it is below 128), length of the topic name or packet identifier.
-_HEAD = Struct(">BBH").unpack_from
+_HEAD: Final = Struct(">BBH").unpack_from
 
 # Acknowledgements without a reason code and properties, by the first byte.
 _BARE_ACKNOWLEDGEMENTS: Final[dict[int, type[Puback | Pubrec | Pubrel | Pubcomp]]] = {
@@ -25,6 +37,60 @@ _BARE_ACKNOWLEDGEMENTS: Final[dict[int, type[Puback | Pubrec | Pubrel | Pubcomp]
 }
 
 
+class _LargePayload:
+    """The payload of a message of which the rest is still to come.
+
+    It is gathered in a BytesIO, because that can be written to in place, through ``room()``, and
+    hands out its bytes in the end without copying them. Its memory grows with what has come, not
+    with what was announced.
+    """
+
+    def __init__(self, message: Message, size: int, begin: memoryview) -> None:
+        self._message = message
+        self._size = size
+        self.missing = size - len(begin)
+        self._file = BytesIO()
+        self._file.write(begin)
+        self._views: tuple[memoryview, ...] = ()
+
+    def room(self) -> memoryview:
+        """Where the next bytes are to be written to."""
+        self._release()
+        filled = self._size - self.missing
+        capacity = min(self._size, max(2 * filled, _FIRST_ROOM))
+        if self._file.seek(0, SEEK_END) < capacity:
+            self._file.seek(capacity - 1)
+            self._file.write(b"\0")
+        everything = self._file.getbuffer()
+        self._views = (everything[filled:], everything)
+        return self._views[0]
+
+    def _release(self) -> None:
+        # uvloop keeps what room() has returned until it has told of the bytes in it. The payload
+        # is copied then, if these are the last ones.
+        with suppress(BufferError):
+            for view in self._views:
+                view.release()
+        self._views = ()
+
+    def filled(self, count: int) -> None:
+        """So many bytes have been written to what ``room()`` has returned."""
+        self._release()
+        self.missing -= count
+
+    def add(self, data: memoryview) -> None:
+        """Take bytes from elsewhere, not more than are missing."""
+        self._release()
+        self._file.seek(self._size - self.missing)
+        self._file.write(data)
+        self.missing -= len(data)
+
+    def finish(self) -> Message:
+        """Return the message, of which nothing is missing."""
+        self._message.payload = self._file.getvalue()
+        return self._message
+
+
 class PacketReader:
     """An incremental decoder: ``feed()`` it bytes, get the packets that are complete.
 
@@ -32,6 +98,9 @@ class PacketReader:
     nothing is read any more. The length of a packet is held against ``maximum_packet_size``
     before its body is kept. An incomplete packet is gathered in one growing buffer, so the cost
     is linear in its size, whatever the size of the pieces.
+
+    While a large payload is coming, the next bytes may be put into ``room()`` instead, and be
+    reported with ``filled()``: so they are never copied.
 
     ``version`` decides how packets are read. With ``None`` the first packet has to be CONNECT,
     which sets it: so does a server.
@@ -45,32 +114,69 @@ class PacketReader:
         self.version = version
         self.maximum_packet_size = maximum_packet_size
         self.error: ProtocolError | None = None
+        self.are_plain = False
+        """Whether all that was read last are messages of QoS 0 without properties."""
         self._gathered = bytearray()
         self._wanted = 0  # gather until there are so many bytes
+        self._large: _LargePayload | None = None
         self._topics: dict[bytes, str] = {}
 
     @property
     def is_inside_packet(self) -> bool:
         """Whether a packet has begun that is not complete yet."""
-        return bool(self._gathered)
+        return self._large is not None or bool(self._gathered)
 
     @property
-    def first_byte(self) -> int | None:
-        """The first byte of the packet that is not complete yet; None: there is none."""
-        return self._gathered[0] if self._gathered else None
+    def incomplete_type(self) -> int | None:
+        """The packet type of the packet that is not complete yet; None: there is none."""
+        if self._large is not None:
+            return PacketType.PUBLISH
+        return self._gathered[0] >> 4 if self._gathered else None
 
-    def feed(self, chunk: bytes) -> list[Packet]:
+    def room(self) -> memoryview | None:
+        """Where to put the next bytes, if that is worth it: they belong to a large payload."""
+        large = self._large
+        if large is None or large.missing < _WORTH_A_READ:
+            return None
+        return large.room()
+
+    def filled(self, count: int) -> list[Packet]:
+        """So many bytes were put into ``room()``; return the packet if that completes it."""
+        self.are_plain = False
+        large = self._large
+        assert large is not None
+        large.filled(count)
+        return self._take_large(large)
+
+    def _take_large(self, large: _LargePayload) -> list[Packet]:
+        if large.missing:
+            return []
+        self._large = None
+        return [large.finish()]
+
+    def feed(self, chunk: bytes | memoryview) -> list[Packet]:
         """Take the next bytes of the stream and return the packets that they complete."""
         packets: list[Packet] = []
+        self.are_plain = False
         if self.error is not None or not chunk:
             return packets
+        large = self._large
+        if large is not None:
+            view = memoryview(chunk)
+            chunk = view[large.missing :]
+            large.add(view[: large.missing])
+            packets = self._take_large(large)
+            if not chunk:
+                return packets
         gathered = self._gathered
         if gathered:
-            gathered += chunk
-            if len(gathered) < self._wanted:
+            if len(gathered) + len(chunk) < self._wanted:
+                gathered += chunk
                 return packets
-            chunk = bytes(gathered)
+            chunk = b"".join((gathered, chunk))
             gathered.clear()
+        elif isinstance(chunk, memoryview):
+            chunk = bytes(chunk)
         try:
             rest = self._read(chunk, packets)
         except ProtocolError as error:
@@ -80,12 +186,14 @@ class PacketReader:
             gathered += memoryview(chunk)[rest:]
         return packets
 
-    def _read(self, data: bytes, packets: list[Packet]) -> int:
+    def _read(  # noqa: PLR0915 - the hot path of receiving: a call costs as much as a packet
+        self, data: bytes, packets: list[Packet]
+    ) -> int:
         """Append the packets in data; return where the first incomplete one begins.
 
-        This is the hot path of receiving: one loop, in which a PUBLISH shorter than 128 bytes
-        and a bare acknowledgement are read without a further call. What is not plainly one of
-        these goes through ``_read_one()``, which also says what is wrong with it.
+        One loop, in which a PUBLISH without properties and
+        shorter than 16 KiB and a bare acknowledgement are read without a further call. What is
+        not plainly one of these goes through ``_read_one()``, which also says what is wrong.
         """
         position = 0
         size = len(data)
@@ -93,55 +201,77 @@ class PacketReader:
             position = self._read_one(data, 0, packets)
             if self.version is None:
                 return 0
-        is_v5 = self.version == ProtocolVersion.MQTT_5_0
-        limit = self.maximum_packet_size
+        # In MQTT 5 one byte, 0, says that there are no properties.
+        no_properties = 1 if self.version == ProtocolVersion.MQTT_5_0 else 0
+        longest = self.maximum_packet_size - 3
         topics = self._topics
         acknowledgements = _BARE_ACKNOWLEDGEMENTS
         append = packets.append
+        are_plain = not packets
         while size - position >= 4:
             first, length, number = _HEAD(data, position)
-            if 0x30 <= first <= 0x35 and length < 128 and length + 2 <= limit:
-                end = position + 2 + length
-                if end > size:
-                    break
-                start = position + 4 + number  # the end of the topic name
-                qos = first >> 1 & 3
-                if number and start + (2 if qos else 0) + is_v5 <= end:
-                    raw = data[position + 4 : start]
+            if 0x30 <= first <= 0x35:
+                start = position + 4  # of the topic name
+                if length > 127:
+                    if size - position > 4 and 0 < data[position + 2] < 128:  # two bytes
+                        length += data[position + 2] - 1 << 7
+                        number = data[position + 3] << 8 | data[position + 4]
+                        start += 1
+                    else:
+                        length = size
+                end = start - 2 + length
+                stop = start + number
+                if stop + no_properties <= end <= size and length <= longest:
+                    raw = data[start:stop]
                     topic = topics.get(raw)
-                    if topic is None:
+                    if topic is None and raw:
                         topic = self._remember(raw)
-                    packet_id = 0
-                    if qos:
-                        packet_id = data[start] << 8 | data[start + 1]
-                        start += 2
-                    # In MQTT 5 a 0 says that there are no properties.
-                    if (packet_id or not qos) and not (is_v5 and data[start]):
-                        start += is_v5
-                        append(
-                            Message(topic, data[start:end], qos, first & 1 != 0, False, packet_id)
-                        )
-                        position = end
-                        continue
-            elif length == 2 and number and first in acknowledgements and limit >= 4:
+                    if topic is None:
+                        pass
+                    elif first < 0x32:  # QoS 0
+                        if not no_properties or not data[stop]:
+                            append(
+                                Message(topic, data[stop + no_properties : end], 0, first > 0x30)
+                            )
+                            position = end
+                            continue
+                    elif stop + 2 + no_properties <= end:
+                        packet_id = data[stop] << 8 | data[stop + 1]
+                        stop += 2
+                        if packet_id and (not no_properties or not data[stop]):
+                            payload = data[stop + no_properties : end]
+                            retain = first & 1 != 0
+                            append(
+                                Message(topic, payload, first >> 1 & 3, retain, False, packet_id)
+                            )
+                            position = end
+                            are_plain = False
+                            continue
+            elif length == 2 and number and first in acknowledgements and longest > 0:
                 append(acknowledgements[first](number))
                 position += 4
+                are_plain = False
                 continue
             following = self._read_one(data, position, packets)
             if following == position:
-                return position
+                break
             position = following
-        while position < size:
-            following = self._read_one(data, position, packets)
-            if following == position:
-                return position
-            position = following
+            are_plain = False
+        else:  # up to three bytes are left: packets without a body, or an incomplete one
+            while position < size:
+                following = self._read_one(data, position, packets)
+                if following == position:
+                    break
+                position = following
+                are_plain = False
+        self.are_plain = are_plain
         return position
 
     def _read_one(self, data: bytes, position: int, packets: list[Packet]) -> int:
         """Read one packet of any kind; return where it ends, or ``position`` if it is incomplete.
 
-        Sets how many bytes the incomplete one wants before it is worth another look.
+        Sets how many bytes the incomplete one wants before it is worth another look. Of one with
+        a large payload nothing is left to be looked at: it ends, so far, with the data.
         """
         length = shift = 0
         index = position + 1
@@ -173,19 +303,44 @@ class PacketReader:
                 raise ProtocolError("the first packet must be CONNECT")
             version = ProtocolVersion.MQTT_5_0
         check_header(first, length, version)  # before a body is kept that can only be wrong
+        is_publish = first >> 4 == PacketType.PUBLISH
         if end > len(data):
             self._wanted = end - position
+            if is_publish and end - len(data) >= _LARGE:
+                return self._begin_large(data, position, index, end, version)
             return position
-        packet = decode(first, data[index:end], version)
-        if type(packet) is Connect and self.version is None:
-            self.version = packet.version
+        packet: Packet
+        if is_publish:
+            cursor = Cursor(data, index, end)
+            packet = decode_publish_head(cursor, first, version)
+            packet.payload = data[cursor.position : end]
+        else:
+            packet = decode(first, data[index:end], version)
+            if type(packet) is Connect and self.version is None:
+                self.version = packet.version
         packets.append(packet)
         return end
+
+    def _begin_large(
+        self, data: bytes, position: int, index: int, end: int, version: ProtocolVersion
+    ) -> int:
+        """Begin with a PUBLISH whose body is at ``index``, if all but its payload is there."""
+        first = data[position]
+        start = find_payload(data, index, first, version)
+        if not start or start > len(data):
+            self._wanted = min(end - position, (start or 2 * len(data)) - position)
+            return position
+        cursor = Cursor(data, index, end)
+        message = decode_publish_head(cursor, first, version)
+        start = cursor.position
+        self._large = _LargePayload(message, end - start, memoryview(data)[start:])
+        return len(data)
 
     def _remember(self, raw: bytes) -> str:
         """Check a topic name and keep it, so that its next message need not check it again."""
         topic = decode_topic(raw)
-        if len(self._topics) >= _TOPICS_CACHED:
-            self._topics.clear()
-        self._topics[raw] = topic
+        if len(raw) <= _LONGEST_CACHED:
+            if len(self._topics) >= _TOPICS_CACHED:
+                self._topics.clear()
+            self._topics[raw] = topic
         return topic

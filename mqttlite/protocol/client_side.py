@@ -34,13 +34,11 @@ from mqttlite.packets import (
 from mqttlite.protocol.aliases import OutgoingAliases
 from mqttlite.protocol.connection import (
     SMALLEST_PACKET_SIZE,
-    V5,
     Connection,
-    ConnectionState,
-    Tracer,
     check_problem_information,
     explain,
 )
+from mqttlite.protocol.sending import V5, ConnectionState, Tracer
 from mqttlite.protocol.session import Session
 from mqttlite.topics import has_wildcard, is_shared
 
@@ -195,7 +193,7 @@ class ClientConnection(Connection):
 
     def open(self) -> None:
         """From now on messages may be sent; called by the owner of a connection that ``waits``."""
-        self.state = ConnectionState.OPEN
+        self._open()
 
     def receive_early(self) -> None:
         """Look at what has come behind CONNACK."""
@@ -390,16 +388,24 @@ class ClientConnection(Connection):
             self._ping_left = True
         return data
 
-    def receive(self, data: bytes, now: float) -> None:
+    def filled(self, count: int, now: float) -> None:
+        """As Connection.filled; the answer to a PINGREQ may stand behind a long packet."""
+        if self._ping_time is not None:
+            self._ping_time = now
+        super().filled(count, now)
+
+    def receive(self, data: bytes | memoryview, now: float) -> None:
         """As Connection.receive; the answer to a PINGREQ may stand behind a long packet."""
-        if self._excess_size and self._incoming_in_flight <= self.receive_maximum:
-            self._excess_size = 0
+        if self._excess_size:
+            self._write_answers()
+            if self._incoming_in_flight <= self.receive_maximum:
+                self._excess_size = 0
         if self._ping_time is not None and self._reader.is_inside_packet:
             self._ping_time = now
         super().receive(data, now)
         if self.connack is None and self.state is ConnectionState.CONNECTING:
-            first = self._reader.first_byte
-            if first is not None and first >> 4 not in _FIRST_PACKETS:
+            incomplete = self._reader.incomplete_type
+            if incomplete is not None and incomplete not in _FIRST_PACKETS:
                 # What it says of its length may never come: it is another protocol.
                 self._fail(ProtocolError("something else than MQTT came before CONNACK"))
 

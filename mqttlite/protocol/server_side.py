@@ -19,7 +19,8 @@ from mqttlite.packets import (
     Unsubscribe,
 )
 from mqttlite.packets.reasons import RETURN_CODES
-from mqttlite.protocol.connection import SMALLEST_PACKET_SIZE, V5, Connection, ConnectionState
+from mqttlite.protocol.connection import SMALLEST_PACKET_SIZE, Connection
+from mqttlite.protocol.sending import V5, ConnectionState
 from mqttlite.protocol.session import Session
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -92,7 +93,7 @@ class ServerConnection(Connection):
         except PacketTooLarge as error:
             self._fail(ProtocolError(str(error)))
             return
-        self.state = ConnectionState.OPEN
+        self._open()
         early, self._early = self._early, []
         try:
             for packet in early:

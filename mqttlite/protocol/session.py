@@ -20,7 +20,7 @@ from mqttlite.packets.properties import encode_properties
 from mqttlite.packets.reasons import REASON_CODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Container
 
     from mqttlite.message import Properties
     from mqttlite.protocol.connection import Connection
@@ -34,17 +34,11 @@ class Outgoing:
     last acknowledgement said.
     """
 
-    __slots__ = (
-        "awaiting",
-        "packet_id",
-        "payload",
-        "properties",
-        "qos",
-        "reason_code",
-        "response",
-        "retain",
-        "topic",
-    )
+    # One is made for every message published: what most do not need is set when they do.
+    packet_id = 0
+    awaiting: PacketType | None = None
+    reason_code = 0
+    response: Properties | None = None
 
     def __init__(
         self,
@@ -59,10 +53,6 @@ class Outgoing:
         self.qos = qos
         self.retain = retain
         self.properties = properties
-        self.packet_id = 0
-        self.awaiting: PacketType | None = None
-        self.reason_code = 0
-        self.response: Properties | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.topic!r}, {len(self.payload)} bytes, qos={self.qos})"
@@ -109,18 +99,16 @@ class Receipt:
     """The acknowledgement that a received PUBLISH of QoS 1 or 2 waits for.
 
     ``connection`` is the one on which the PUBLISH last came: only there may it be answered.
-    ``acknowledger`` is called instead when the owner of the connection has to take part.
     """
 
-    __slots__ = ("acknowledger", "answer", "connection", "packet_id", "qos", "state")
+    # There is one for every message received: what most do not need is set when they do.
+    answer: Answer | None = None
+    state = ReceiptState.WAITING
 
     def __init__(self, connection: Connection, packet_id: int, qos: int) -> None:
         self.connection = connection
         self.packet_id = packet_id
         self.qos = qos
-        self.answer: Answer | None = None
-        self.state = ReceiptState.WAITING
-        self.acknowledger: Callable[[Answerable, Answer | None], None] | None = None
 
     @property
     def is_live(self) -> bool:
@@ -132,10 +120,11 @@ class Receipt:
     def acknowledge(self, reason_code: int = 0, properties: Properties | None = None) -> None:
         """What ``Message.ack()`` calls: from the program, in any thread."""
         answer = make_answer(reason_code, properties)
-        if self.acknowledger is None:
+        acknowledger = self.connection.acknowledger
+        if acknowledger is None:
             self.accept(answer)
         else:
-            self.acknowledger(self, answer)
+            acknowledger(self, answer)
 
     def accept(self, answer: Answer | None = None) -> None:
         """The application has processed the message, or refuses it."""
@@ -157,7 +146,8 @@ class Session:
     def __init__(self) -> None:
         self.outgoing: dict[int, Outgoing] = {}
         self.incoming: dict[int, Receipt] = {}
-        self._last_packet_id = 0
+        self.last_packet_id = 0
+        """The packet identifier that was given out last."""
 
     def allocate_packet_id(self, also_used: Container[int] = ()) -> int:
         """Return an identifier that no flow uses [MQTT-2.2.1-3], nor ``also_used`` holds.
@@ -165,11 +155,11 @@ class Session:
         Identifiers go round, so that one that has just become free is not used again at once.
         Returns 0 when all 65,535 are in use.
         """
-        packet_id = self._last_packet_id
+        packet_id = self.last_packet_id
         for _ in range(MAXIMUM_PACKET_ID):
             packet_id = packet_id % MAXIMUM_PACKET_ID + 1
             if packet_id not in self.outgoing and packet_id not in also_used:
-                self._last_packet_id = packet_id
+                self.last_packet_id = packet_id
                 return packet_id
         return 0
 

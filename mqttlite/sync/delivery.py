@@ -19,8 +19,6 @@ class Delivery(DeliveryState):
     up waiting does not take the message back.
     """
 
-    __slots__ = ("_driver",)
-
     def __init__(
         self,
         driver: Driver,
@@ -30,7 +28,11 @@ class Delivery(DeliveryState):
         retain: bool,
         properties: Properties | None,
     ) -> None:
-        super().__init__(topic, payload, qos, retain, properties)
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
         self._driver = driver
 
     def wait(self, timeout: float | None = None) -> Delivery:

@@ -39,6 +39,7 @@ class BrokerConnection(ServerConnection):
     def answer(self, reason_code: int) -> None:
         """Acknowledge the oldest message of QoS 1 or 2 that is not acknowledged yet."""
         self.acknowledge(self._unacknowledged[0], make_answer(reason_code, None))
+        self._write_answers()
 
     def end(self, reason_code: int | None) -> None:
         """Close from this side: with a DISCONNECT, or (None) without a word."""

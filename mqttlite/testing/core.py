@@ -52,7 +52,7 @@ from mqttlite.packets import (
     Unsubscribe,
 )
 from mqttlite.protocol import ReceiptState
-from mqttlite.protocol.connection import V5
+from mqttlite.protocol.sending import V5
 from mqttlite.testing.connection import BrokerConnection
 from mqttlite.testing.handshake import answer_connect
 from mqttlite.testing.options import BrokerKeywords, BrokerOptions

@@ -13,7 +13,7 @@ from mqttlite.limits import (
 from mqttlite.message import Properties
 from mqttlite.packets import Connect
 from mqttlite.protocol import ConnectionState
-from mqttlite.protocol.connection import V5
+from mqttlite.protocol.sending import V5
 from mqttlite.testing.connection import BrokerConnection
 from mqttlite.testing.options import BrokerOptions
 from mqttlite.testing.session import BrokerSession

@@ -259,11 +259,11 @@ def test_identifiers_of_unfinished_flows_are_not_used_again() -> None:
     talk.took()
     talk.give("50 02 00 02")
     assert talk.took() == "62 02 00 02"
-    talk.core.session._last_packet_id = 0
+    talk.core.session.last_packet_id = 0
     talk.publish("t", b"", 2)
     assert talk.took() == "34 05 00 01 74 00 03"
     talk.give("70 02 00 02", "40 02 00 01")
-    talk.core.session._last_packet_id = 0
+    talk.core.session.last_packet_id = 0
     talk.publish("t", b"", 1)
     talk.publish("t", b"", 2)
     assert talk.took() == "32 05 00 01 74 00 01 34 05 00 01 74 00 02"

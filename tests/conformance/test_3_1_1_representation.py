@@ -184,7 +184,7 @@ def test_an_identifier_of_an_earlier_connection_is_in_use_until_its_flow_ends() 
     talk.publish("t", b"b", 2)
     talk.took()
     assert talk.again() == "3a 06 00 01 74 00 01 61 3c 06 00 01 74 00 02 62"
-    talk.core.session._last_packet_id = 0
+    talk.core.session.last_packet_id = 0
     talk.publish("t", b"c", 1)
     assert talk.took() == "32 06 00 01 74 00 03 63"
 

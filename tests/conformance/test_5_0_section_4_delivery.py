@@ -69,7 +69,7 @@ class TestSender:
         self, qos: int, first: str, answers: list[str]
     ) -> None:
         session = Session()
-        session._last_packet_id = 65_533
+        session.last_packet_id = 65_533
         client = Client(session=session)
         for _ in range(4):
             client.publish("t", b"", qos)
@@ -79,7 +79,7 @@ class TestSender:
         # All but 1 are still in use when the identifiers come round again.
         client.give(*(answer.format("00 01") for answer in answers))
         client.sent()
-        session._last_packet_id = 65_533
+        session.last_packet_id = 65_533
         for _ in range(2):
             client.publish("t", b"", qos)
         assert client.sent() == (f"{first} 06 00 01 74 00 01 00 {first} 06 00 01 74 00 03 00")
@@ -90,7 +90,7 @@ class TestSender:
         program.subscribe("a")
         program.core.unsubscribe_filters("b")
         program.said()
-        program.core.session._last_packet_id = 0
+        program.core.session.last_packet_id = 0
         program.publish("t", b"", 1)
         program.publish("t", b"", 2)
         assert program.said() == "32 06 00 01 74 00 03 00 34 06 00 01 74 00 04 00"
@@ -421,7 +421,7 @@ class TestOrder:
     @conforms("5.0", "MQTT-4.6.0-1")
     def test_messages_are_sent_again_in_their_order(self) -> None:
         program = Program().open("21 00 05")
-        program.core.session._last_packet_id = 65_532  # the order is not that of the numbers
+        program.core.session.last_packet_id = 65_532  # the order is not that of the numbers
         for number in range(7):
             program.publish("t", b"%d" % number, 1 + number % 2)
         assert program.said().count("00 01 74") == 5

@@ -209,10 +209,14 @@ def test_what_is_refused_is_refused_again() -> None:  # nothing wrong is cached
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    for function in (topics._encode_topic, topics._encode_filter):
-        maximum = function.cache_info().maxsize
-        assert maximum is not None
-        assert maximum <= 4096
+    maximum = topics._encode_filter.cache_info().maxsize
+    assert maximum is not None
+    assert maximum <= 4096
+    for number in range(20_000):
+        encode_topic(f"a/{number}")
+        assert len(topics.encoded_topics) <= 16_384
+    encode_topic("b" * 10_000)
+    assert "b" * 10_000 not in topics.encoded_topics
 
 
 # --- small questions ---

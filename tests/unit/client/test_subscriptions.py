@@ -198,6 +198,7 @@ class TestAcknowledging:
             subscription.push(message)
         subscription.discard(processed=processed)
         assert not subscription.buffer
+        client.sent()
         assert [state_of(message) for message in messages[:2]] == [state, state]
 
     def test_discard_unacknowledged(self) -> None:
@@ -297,7 +298,7 @@ class TestSharing:
         client = Client()
         asked: list[Any] = []
         parts: list[Any] = [each._receipt for each in self.shared(client)]
-        parts[0].receipt.acknowledger = lambda each, _: asked.append(each)
+        parts[0].receipt.connection.acknowledger = lambda each, _: asked.append(each)
         parts[0].acknowledge()
         parts[1].acknowledge()
         assert asked == parts

@@ -184,7 +184,7 @@ class TestAcknowledger:
         client = Client()
         message = client.message(QOS_1.format(9))
         given: list[tuple[Answerable, Answer | None]] = []
-        receipt(message).acknowledger = lambda *arguments: given.append(arguments)
+        receipt(message).connection.acknowledger = lambda *arguments: given.append(arguments)
         message.ack()
         message.ack(ReasonCode.QUOTA_EXCEEDED, reason_string="full")
         assert given == [
@@ -198,6 +198,6 @@ class TestAcknowledger:
     def test_it_is_not_bothered_with_what_cannot_be_said(self) -> None:
         client = Client()
         message = client.message(QOS_1.format(9))
-        receipt(message).acknowledger = lambda *_: pytest.fail("it was called")
+        receipt(message).connection.acknowledger = lambda *_: pytest.fail("it was called")
         with pytest.raises(UsageError):
             message.ack(0x01)

@@ -105,9 +105,9 @@ def test_refusal_ends_the_flow() -> None:
     for _ in range(3):
         assert client.give(BAD_1.format(9)) == []
         assert client.give(BAD_2.format(9)) == []
-    assert not client.session.incoming
     assert client.connection.state is ConnectionState.OPEN
     assert client.sent() == "40 03 00 09 99 50 03 00 09 99 " * 2 + "40 03 00 09 99 50 03 00 09 99"
+    assert not client.session.incoming
     assert client.message(GOOD_2.format(9)).payload == b"x"
 
 

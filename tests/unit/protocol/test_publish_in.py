@@ -105,6 +105,8 @@ class TestQos1:
         assert receipt(message).state is ReceiptState.WAITING
         assert receipt(message).is_live
         message.ack()
+        assert receipt(message).state is ReceiptState.ACKNOWLEDGED
+        assert client.sent() == "40 02 00 09"
         assert receipt(message).state is ReceiptState.ANSWERED
         client.connection.receive_eof()
         assert not receipt(message).is_live
@@ -113,7 +115,7 @@ class TestQos1:
         client = Client()
         message = client.message(QOS_1.format(9))
         asked: list[Answerable] = []
-        receipt(message).acknowledger = lambda each, _: asked.append(each)
+        receipt(message).connection.acknowledger = lambda each, _: asked.append(each)
         message.ack()
         assert client.sent() == ""
         assert asked == [receipt(message)]

@@ -276,7 +276,7 @@ class TestAnswersThatFitNothing:
 class TestIdentifiers:
     def test_they_go_round(self) -> None:
         session = Session()
-        session._last_packet_id = 65_534
+        session.last_packet_id = 65_534
         client = Client(session=session)
         for _ in range(3):
             client.publish(qos=1)
@@ -289,7 +289,7 @@ class TestIdentifiers:
         for _ in range(3):
             client.publish(qos=1)
         client.give("40 02 00 02")
-        session._last_packet_id = 65_535
+        session.last_packet_id = 65_535
         client.publish(qos=1)
         assert list(session.outgoing) == [1, 3, 2]
 
@@ -298,7 +298,7 @@ class TestIdentifiers:
         client = Client()
         assert client.connection.unsubscribe(["f"]) == 1
         assert client.publish(qos=1).packet_id == 2
-        client.session._last_packet_id = 0
+        client.session.last_packet_id = 0
         assert client.publish(qos=1).packet_id == 3
 
     def test_one_that_has_become_free_is_not_used_at_once(self) -> None:

@@ -121,10 +121,10 @@ def test_suback_of_mqtt_3_1_1_with_too_few_codes() -> None:
 def test_identifier_becomes_free_with_the_answer() -> None:
     client = Client()
     client.connection.subscribe(F)
-    client.session._last_packet_id = 0
+    client.session.last_packet_id = 0
     assert client.connection.subscribe(F) == 2
     client.give("90 04 00 01 00 01")
-    client.session._last_packet_id = 0
+    client.session.last_packet_id = 0
     assert client.connection.subscribe(F) == 1
 
 
