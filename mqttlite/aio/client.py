@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from random import random
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 from typing_extensions import Unpack
 
 from mqttlite.aio.delivery import AsyncDelivery
-from mqttlite.aio.driver import Driver
+from mqttlite.aio.driver import FLUSH_SIZE, Driver
 from mqttlite.aio.subscription import AsyncHandler, AsyncSubscription, handled_by
 from mqttlite.client import (
     ClientCore,
@@ -26,7 +26,7 @@ from mqttlite.client import (
 from mqttlite.client.base import ClientBase, make_goodbye
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
-from mqttlite.enums import ReasonCode
+from mqttlite.enums import Fate, ReasonCode
 from mqttlite.errors import OperationError
 from mqttlite.message import (
     Message,
@@ -37,6 +37,8 @@ from mqttlite.message import (
     check_qos,
 )
 from mqttlite.packets import Connack, SubscriptionOptions
+
+_SENT: Final = Fate.SENT
 
 _log = logging.getLogger("mqttlite.aio")
 
@@ -158,23 +160,16 @@ class AsyncClient(ClientBase):
         Raises UsageError for what MQTT or the server does not allow, before anything is sent;
         QueueFull; PublishError if the message was refused or lost; ConnectionClosed; TimeoutError.
         """
-        delivery = AsyncDelivery(
-            self.driver,
-            topic,
-            as_bytes(payload),
-            check_qos(qos),
-            bool(retain),
-            cast("Properties", properties) if properties else None,
-        )
-        self._core.publish(delivery, self.driver.now(), can_wait=True)
-        self.driver.pump_soon()
-        if not delivery.done:
-            try:
-                await self.driver.wait(delivery, timeout)
-            except BaseException:
-                self._core.withdraw(delivery)
-                raise
-        return delivery.result()
+        delivery = self._start(topic, payload, qos, retain, properties, True)
+        if delivery.fate is not _SENT:
+            if not delivery.done:
+                try:
+                    await self.driver.wait(delivery, timeout)
+                except BaseException:
+                    self._core.withdraw(delivery)
+                    raise
+            delivery.result()
+        return delivery
 
     def publish_nowait(
         self,
@@ -189,16 +184,33 @@ class AsyncClient(ClientBase):
 
         Raises as ``publish()`` for what cannot be accepted; QueueFull if the outbox is full.
         """
+        return self._start(topic, payload, qos, retain, properties, False)
+
+    def _start(
+        self,
+        topic: str,
+        payload: Payload,
+        qos: int,
+        retain: bool,
+        properties: PublishProperties,
+        can_wait: bool,
+    ) -> AsyncDelivery:
+        """Check and send a message, or queue it. This is the hot path of publishing."""
+        driver = self.driver
         delivery = AsyncDelivery(
-            self.driver,
+            driver,
             topic,
-            as_bytes(payload),
-            check_qos(qos),
-            bool(retain),
+            payload if type(payload) is bytes else as_bytes(payload),
+            0 if qos == 0 else check_qos(qos),
+            bool(retain) if retain else False,
             cast("Properties", properties) if properties else None,
         )
-        self._core.publish(delivery, self.driver.now(), can_wait=False)
-        self.driver.pump_soon()
+        unsent = self._core.send_at_once(delivery)
+        if not unsent:
+            self._core.publish(delivery, driver.now(), can_wait=can_wait)
+            driver.pump_soon()
+        elif unsent >= FLUSH_SIZE or not driver.is_pump_scheduled:
+            driver.pump_soon()
         return delivery
 
     # --- subscribing

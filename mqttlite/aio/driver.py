@@ -23,7 +23,7 @@ from mqttlite.client import (
 from mqttlite.layers.stack import Layer, make_layer
 from mqttlite.protocol.session import Answer, Answerable
 
-_FLUSH_SIZE: Final = 64 * 1024
+FLUSH_SIZE: Final = 64 * 1024
 """Bytes that are sent at once; less is gathered until the loop's next turn."""
 
 
@@ -56,7 +56,7 @@ class Driver:
         self._hanging_up = False
         self._timer: asyncio.Handle | None = None  # that of uvloop does not tell its time
         self._timer_due = 0.0
-        self._pump_scheduled = False
+        self.is_pump_scheduled = False
         core.set_acknowledger(self._acknowledge)
 
     @property
@@ -80,8 +80,11 @@ class Driver:
         else:
             operation.waiters.append(future)
         try:
-            async with asyncio.timeout(timeout):
+            if timeout is None:  # asyncio.timeout() costs as much as all the rest
                 await future
+            else:
+                async with asyncio.timeout(timeout):
+                    await future
         finally:
             if not operation.done:
                 operation.waiters.remove(future)
@@ -111,14 +114,14 @@ class Driver:
 
     def pump_soon(self) -> None:
         """Pump in the loop's next turn, or now if much has gathered."""
-        if self.core.unsent_size >= _FLUSH_SIZE:
+        if not self.is_pump_scheduled:
+            self.is_pump_scheduled = True
+            self.loop.call_soon(self._pump_now)
+        elif self.core.unsent_size >= FLUSH_SIZE:
             self.pump()
-        elif not self._pump_scheduled:
-            self._pump_scheduled = True
-            self.loop.call_soon(self._pump_scheduled_now)
 
-    def _pump_scheduled_now(self) -> None:
-        self._pump_scheduled = False
+    def _pump_now(self) -> None:
+        self.is_pump_scheduled = False
         self.pump()
 
     def pump(self) -> None:
@@ -241,7 +244,16 @@ class Driver:
             raise
         return links[-1]
 
-    def link_received(self, data: bytes) -> None:
+    def room(self) -> memoryview | None:
+        """Where the link may put the next bytes itself."""
+        return self.core.room()
+
+    def link_filled(self, count: int) -> None:
+        """So many bytes have been put into ``room()``."""
+        self.core.filled(count, self.now())
+        self.pump()
+
+    def link_received(self, data: bytes | memoryview) -> None:
         """Bytes have come."""
         self.core.receive(data, self.now())
         self.pump()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
+import threading
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
@@ -15,11 +17,36 @@ from mqttlite.protocol.client_side import KERNEL_BACKLOG
 # asyncio reads 256 KiB at a time if it is let: allocating those costs more than reading them.
 _BUFFER_SIZE: Final = 64 * 1024
 
+# What is read is dealt with before anything else is, so one buffer serves all connections of a
+# thread. Only the loop of Windows fills buffers behind one's back: there each has its own.
+_SHARES_BUFFER: Final = sys.platform != "win32"
+
+
+class _Shared(threading.local):
+    buffer: bytearray | None = None
+
+
+_shared: Final = _Shared()
+
+
+def _make_buffer() -> memoryview:
+    if not _SHARES_BUFFER:
+        return memoryview(bytearray(_BUFFER_SIZE))
+    if _shared.buffer is None:
+        _shared.buffer = bytearray(_BUFFER_SIZE)
+    return memoryview(_shared.buffer)
+
 
 class LinkOwner(Protocol):
     """Whom a link tells what happens."""
 
-    def link_received(self, data: bytes) -> None:
+    def room(self) -> memoryview | None:
+        """Where the link may put the next bytes itself, to tell of them by ``link_filled()``."""
+
+    def link_filled(self, count: int) -> None:
+        """So many bytes have been put into ``room()``."""
+
+    def link_received(self, data: bytes | memoryview) -> None:
         """Bytes have come."""
 
     def link_writable(self) -> None:
@@ -30,13 +57,14 @@ class LinkOwner(Protocol):
 
 
 class Link(asyncio.BufferedProtocol):
-    """An asyncio protocol that receives into one buffer of its own."""
+    """An asyncio protocol that receives into one buffer, or straight to where bytes belong."""
 
     def __init__(self, owner: LinkOwner, layer: Layer | None) -> None:
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._layer = layer
-        self._buffer = bytearray()
+        self._buffer: memoryview | None = None
+        self._fills_room = False  # the owner's, not the buffer
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._error: Exception | None = None
         self._finishing = False
@@ -67,17 +95,27 @@ class Link(asyncio.BufferedProtocol):
         else:
             self._write_layer(self._layer)
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's signature
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where asyncio is to read the next bytes to."""
-        if not self._buffer:  # not before it is needed
-            self._buffer = bytearray(_BUFFER_SIZE)
+        if self._layer is None and self._attached:
+            room = self._owner.room()
+            if room is not None:
+                self._fills_room = True
+                return room
+        if self._buffer is None:  # not before it is needed
+            self._buffer = _make_buffer()
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes are in the buffer."""
-        data = bytes(memoryview(self._buffer)[:nbytes])
+        if self._fills_room:
+            self._fills_room = False
+            self._owner.link_filled(nbytes)
+            return
+        assert self._buffer is not None
+        data: bytes | memoryview = self._buffer[:nbytes]
         if self._layer is not None:
-            data = self._unpack(self._layer, data)
+            data = self._unpack(self._layer, bytes(data))
         if not self._attached:
             self._early += data
         elif data:

@@ -124,21 +124,24 @@ class AsyncSubscription(SubscriptionBase):
     async def __anext__(self) -> Message:
         if self._handler is not None:
             raise UsageError("the messages of this subscription go to its handler")
+        if self._in_a_row < _MOST_IN_A_ROW:
+            message = self._take()
+            if message is not None:
+                return message
         return await self._next()
 
     async def _next(self) -> Message:
-        self._in_a_row += 1
-        if self._in_a_row > _MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
+        if self._in_a_row >= _MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
             self._in_a_row = 0
             await asyncio.sleep(0)
-        message = self._take()
-        while message is None:
+        while True:
+            message = self._take()
+            if message is not None:
+                return message
             if self._state.ended:
                 raise self._failure or StopAsyncIteration
             await self._wait()
             self._in_a_row = 0
-            message = self._take()
-        return message
 
     async def get(self, timeout: float | None = None) -> Message:
         """Take the next message. Raises TimeoutError, or ConnectionClosed when all is over."""
@@ -149,10 +152,18 @@ class AsyncSubscription(SubscriptionBase):
                 raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT) from None
 
     def _take(self) -> Message | None:
-        message = self._state.take()
-        if self._state.options.qos or self._state.pauses:
-            # The message before may have been acknowledged, or there is room again.
+        """Take the next message, if there is one. This is the hot path of taking them."""
+        self._in_a_row += 1
+        state = self._state
+        if state.taken is not None or state.pauses:
+            # The message before is acknowledged, or there is room again.
             self._client.driver.pump_soon()
+            return state.take()
+        if not state.buffer:
+            return None
+        message = state.buffer.popleft()
+        if message.qos:
+            state.hand_out(message)
         return message
 
     async def _wait(self) -> None:
@@ -175,34 +186,39 @@ class AsyncSubscription(SubscriptionBase):
     async def _handle_all(self, handler: AsyncHandler) -> None:
         handled_by.set(self)
         while True:
+            message = self._take() if self._in_a_row < _MOST_IN_A_ROW else None
+            if message is None:
+                try:
+                    message = await self._next()
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    filters = ", ".join(self.topic_filters)
+                    _log.warning("the subscription to %s ended: %s", filters, error)
+                    return
             try:
-                message = await self._next()
-            except StopAsyncIteration:
-                return
-            except Exception as error:
-                filters = ", ".join(self.topic_filters)
-                _log.warning("the subscription to %s ended: %s", filters, error)
-                return
-            await self._handle(handler, message)
+                result = handler(message)
+                if result is not None and isawaitable(result):
+                    await result
+            except BaseException as error:
+                if self._failed(message, error):
+                    raise
+            else:
+                if message.qos:
+                    self._state.finish_taken(processed=True)
+                    self._client.driver.pump_soon()
 
-    async def _handle(self, handler: AsyncHandler, message: Message) -> None:
-        try:
-            result = handler(message)
-            if isawaitable(result):
-                await result
-        except BaseException as error:
-            # It is not acknowledged: the server delivers it again in the next connection.
-            self._state.reject(message)
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # it is this task that is cancelled, not one that the handler awaited
-            if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-                raise  # they end the event loop
-            self._client.report_handler_error(error, message)
-        else:
-            self._state.finish_taken(processed=True)
-            if message.qos:
-                self._client.driver.pump_soon()
+    def _failed(self, message: Message, error: BaseException) -> bool:
+        """A handler has raised; return whether its task is to end because of that."""
+        # It is not acknowledged: the server delivers it again in the next connection.
+        self._state.reject(message)
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            return True  # it is this task that is cancelled, not one that the handler awaited
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            return True  # they end the event loop
+        self._client.report_handler_error(error, message)
+        return False
 
     async def stop_handler(self, timeout: float) -> None:
         """Let the handler finish what it is at, for a while, then cancel it."""

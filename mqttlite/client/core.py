@@ -87,6 +87,8 @@ class ClientCore(Connecting):
         """The last CONNACK that accepted a connection."""
         self.drops = Drops()
         self._publisher = Publisher(options, self.session, self.drops, self._notify)
+        self.send_at_once = self._publisher.send_at_once
+        """Publishes what needs no closer look: see there."""
         first_identifier = 0
         if options.use_subscription_identifiers:
             first_identifier = int(random() * _FIRST_IDENTIFIERS) + 1
@@ -220,7 +222,24 @@ class ClientCore(Connecting):
 
     # --- the network connection
 
-    def receive(self, data: bytes, now: float) -> None:
+    def room(self) -> memoryview | None:
+        """Where to put the next bytes from the network; None: they are to be received.
+
+        Valid until anything else is received.
+        """
+        if self._connection is None or self.state is ClientState.HANGING_UP:
+            return None
+        return self._connection.room()
+
+    def filled(self, count: int, now: float) -> None:
+        """So many bytes from the network were put into ``room()``."""
+        connection = self._connection
+        self._counters.received_bytes += count
+        if connection is not None and self.state is not ClientState.HANGING_UP:
+            connection.filled(count, now)
+            self._process(connection, now)
+
+    def receive(self, data: bytes | memoryview, now: float) -> None:
         """Take bytes from the network."""
         connection = self._connection
         self._counters.received_bytes += len(data)
@@ -309,6 +328,8 @@ class ClientCore(Connecting):
             self.end_subscription(subscription, processed=True)
         connection.resume()
         self._publisher.connection = connection
+        if self._closing is None:
+            self._publisher.direct = connection
         if self._connecting is not None:
             operation, self._connecting = self._connecting, None
             self.finish(operation, connack)
@@ -566,6 +587,7 @@ class ClientCore(Connecting):
             self.finish(operation, None)
             return operation
         self._closing = operation
+        self._publisher.direct = None
         self._goodbye = goodbye
         self._close_deadline = now + timeout
         if self.state is ClientState.CONNECTED:

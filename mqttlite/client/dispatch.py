@@ -44,44 +44,52 @@ class Dispatch:
 
         None: there was no other. This is the hot path of receiving.
         """
-        routes = self._table.routes
+        single = self._table.single
         count = 0
         for packet in packets:
             if type(packet) is not Message:
                 self.received_messages += count
                 return packet
             count += 1
-            properties = packet.properties
-            targets: tuple[SubscriptionState, ...] | None
-            if properties is None or "subscription_identifiers" not in properties:
-                targets = routes.get(packet.topic)
-                if targets is None:
-                    targets = self._table.route(packet.topic)
-            else:
-                targets = self._table.route_by_identifiers(
-                    packet.topic, properties["subscription_identifiers"]
-                )
-            if targets is None:  # for those that get another copy of it
-                accept(packet)
-            elif len(targets) == 1:
-                target = targets[0]
-                if len(target.buffer) < target.buffer_size:
-                    target.buffer.append(packet)
-                else:
-                    self._push_beyond(target, packet)
-                if target.wanted:
-                    target.wanted = False
-                    self.ready.append(target)
-            elif targets:
-                for target, part in zip(targets, share_out(packet, len(targets)), strict=True):
-                    self._push_beyond(target, part)
+            if packet.properties is None:
+                target = single.get(packet.topic)
+                if target is not None:
+                    if len(target.buffer) < target.buffer_size:
+                        target.buffer.append(packet)
+                    else:
+                        self._push_beyond(target, packet)
                     if target.wanted:
                         target.wanted = False
                         self.ready.append(target)
-            else:
-                self._drop_unmatched(packet)
+                    continue
+            self._dispatch_one(packet)
         self.received_messages += count
         return None
+
+    def _dispatch_one(self, message: Message) -> None:
+        """Hand on a message to any number of subscriptions."""
+        properties = message.properties
+        targets: tuple[SubscriptionState, ...] | None
+        if properties is None or "subscription_identifiers" not in properties:
+            targets = self._table.routes.get(message.topic)
+            if targets is None:
+                targets = self._table.route(message.topic)
+        else:
+            targets = self._table.route_by_identifiers(
+                message.topic, properties["subscription_identifiers"]
+            )
+        if targets is None:  # for those that get another copy of it
+            accept(message)
+            return
+        if not targets:
+            self._drop_unmatched(message)
+            return
+        parts = [message] if len(targets) == 1 else share_out(message, len(targets))
+        for target, part in zip(targets, parts, strict=True):
+            self._push_beyond(target, part)
+            if target.wanted:
+                target.wanted = False
+                self.ready.append(target)
 
     def _push_beyond(self, target: SubscriptionState, message: Message) -> None:
         """Give a message to a subscription whose buffer may be full."""

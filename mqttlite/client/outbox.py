@@ -29,7 +29,8 @@ class Outbox:
         self.when_full = when_full
         self.size = 0
         """Bytes of payload in the queue."""
-        self._length = 0
+        self.length = 0
+        """Messages in the queue."""
         self._queue: deque[DeliveryState] = deque()  # those that are done are passed over
         self._parked: OrderedDict[int, DeliveryState] = OrderedDict()  # by id(), to be withdrawn
         # When to look for expired messages. An entry counts only if _expiring has its number:
@@ -39,12 +40,12 @@ class Outbox:
         self._serial = 0
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def _has_room(self, delivery: DeliveryState) -> bool:
         # One message always fits, however large it is.
-        return not self._length or (
-            self._length < self.maximum_messages
+        return not self.length or (
+            self.length < self.maximum_messages
             and self.size + len(delivery.payload) <= self.maximum_bytes
         )
 
@@ -64,7 +65,7 @@ class Outbox:
             self._append(delivery)
         elif self.when_full == "raise" or not can_wait:
             raise QueueFull(
-                f"{self._length} messages of {self.size} bytes wait to be sent: wait for "
+                f"{self.length} messages of {self.size} bytes wait to be sent: wait for "
                 f"deliveries, or allow more with outbox_messages and outbox_bytes"
             )
         else:
@@ -87,7 +88,7 @@ class Outbox:
 
     def _append(self, delivery: DeliveryState) -> None:
         self._queue.append(delivery)
-        self._length += 1
+        self.length += 1
         self.size += len(delivery.payload)
 
     def put_back(self, deliveries: list[DeliveryState]) -> None:
@@ -95,7 +96,7 @@ class Outbox:
         self._queue.extendleft(reversed(deliveries))
         for delivery in deliveries:
             self._track(delivery)
-        self._length += len(deliveries)
+        self.length += len(deliveries)
         self.size += sum(len(delivery.payload) for delivery in deliveries)
 
     def peek(self) -> DeliveryState:
@@ -115,9 +116,9 @@ class Outbox:
     def _remove(self, delivery: DeliveryState) -> None:
         """Account for a message that is not in the queue any more, or done and passed over."""
         self._untrack(delivery)
-        self._length -= 1
+        self.length -= 1
         self.size -= len(delivery.payload)
-        if len(self._queue) > 2 * self._length + _SLACK:
+        if len(self._queue) > 2 * self.length + _SLACK:
             self._queue = deque(d for d in self._queue if not d.done)
         while self._parked and self._has_room(next(iter(self._parked.values()))):
             self._append(self._parked.popitem(last=False)[1])
@@ -163,5 +164,5 @@ class Outbox:
         self._parked.clear()
         self._expiries.clear()
         self._expiring.clear()
-        self._length = self.size = 0
+        self.length = self.size = 0
         return everything

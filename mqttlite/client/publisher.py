@@ -15,10 +15,13 @@ from mqttlite.errors import MqttError, UsageError
 from mqttlite.message import Properties, check_text, remaining_seconds
 from mqttlite.packets.properties import encode_properties
 from mqttlite.protocol import ClientConnection, ConnectionState, Session
+from mqttlite.protocol.sending import UNSENT_LIMIT
 from mqttlite.topics import encode_topic
 
-_UNSENT_LIMIT: Final = 1024 * 1024
-"""Bytes that may wait for the network; what is published beyond goes to the outbox."""
+# A member of an Enum costs more to look up than a global name: these stand in the hot paths.
+_PENDING: Final = Fate.PENDING
+_SENT: Final = Fate.SENT
+_ACKNOWLEDGED: Final = Fate.ACKNOWLEDGED
 
 
 class Publisher:
@@ -36,6 +39,8 @@ class Publisher:
     ) -> None:
         self.connection: ClientConnection | None = None
         """The connection that the server has accepted, if there is one."""
+        self.direct: ClientConnection | None = None
+        """The same, as long as messages may be sent without more ado: not when closing."""
         self.sent_messages = 0
         """Messages that were sent; one that is sent again is not counted again."""
         self.outbox = Outbox(options.outbox_messages, options.outbox_bytes, options.when_full)
@@ -45,15 +50,30 @@ class Publisher:
         self._session = session
         self._notify = notify
 
+    def send_at_once(self, delivery: DeliveryState) -> int:
+        """Send a message if nothing stands in the way; return how many bytes are unsent then.
+
+        0: nothing was done, and ``publish()`` is to be called. This is the hot path of publishing.
+        """
+        connection = self.direct
+        if connection is None or self.outbox.length:
+            return 0
+        unsent = connection.publish_at_once(delivery)
+        if unsent:
+            self.sent_messages += 1
+            if not delivery.qos:
+                delivery.fate = _SENT
+        return unsent
+
     def publish(self, delivery: DeliveryState, now: float, *, can_wait: bool) -> None:
-        """Send a message, or queue it until it can be sent. This is the hot path of publishing."""
+        """Send a message, or queue it until it can be sent."""
         if delivery.properties:
             self._prepare(delivery, delivery.properties, now)
         connection = self.connection
         if (
             connection is not None
             and not self.outbox
-            and connection.unsent_size < _UNSENT_LIMIT
+            and connection.unsent_size < UNSENT_LIMIT
             and (not delivery.qos or connection.send_quota > 0)
             and connection.state is ConnectionState.OPEN
         ):
@@ -96,7 +116,7 @@ class Publisher:
         outbox = self.outbox
         while outbox and connection.state is ConnectionState.OPEN:
             delivery = outbox.peek()
-            if connection.unsent_size >= _UNSENT_LIMIT:
+            if connection.unsent_size >= UNSENT_LIMIT:
                 return
             if delivery.qos and connection.send_quota <= 0:
                 return
@@ -135,8 +155,10 @@ class Publisher:
         completed, connection.completed = connection.completed, []
         for delivery in completed:
             # One that was given up in an earlier life of the client is only taken off the list.
-            if isinstance(delivery, DeliveryState) and delivery.fate is Fate.PENDING:
-                if delivery.reason_code == ReasonCode.PACKET_IDENTIFIER_NOT_FOUND:
+            if isinstance(delivery, DeliveryState) and delivery.fate is _PENDING:
+                if not delivery.reason_code:
+                    delivery.fate = _ACKNOWLEDGED
+                elif delivery.reason_code == ReasonCode.PACKET_IDENTIFIER_NOT_FOUND:
                     delivery.settle(Fate.LOST)  # by another server than had received it
                 else:
                     delivery.settle_acknowledged()
@@ -164,7 +186,7 @@ class Publisher:
 
     def disconnected(self) -> None:
         """The connection is gone, and with it what only it could have carried."""
-        self.connection = None
+        self.connection = self.direct = None
         if not self._queue_qos_0:
             dropped = self.outbox.drop_qos_0()
             self._drops.count(DropReason.NOT_CONNECTED, len(dropped))

@@ -70,7 +70,8 @@ class SubscriptionState:
         """The shell's object for this subscription."""
         self.pauses = when_full == "pause"
         self._when_full = when_full
-        self._taken: Message | None = None  # to be acknowledged when the next one is taken
+        self.taken: Receipt | Share | None = None
+        """Of the message that was taken last: it is acknowledged when the next one is taken."""
 
     def push(self, message: Message) -> None:
         """Add a message; drop one if the buffer is full and one may be dropped."""
@@ -91,31 +92,36 @@ class SubscriptionState:
 
     def take(self) -> Message | None:
         """Take the next message, None if there is none; the one taken before is acknowledged."""
-        taken = self._taken
+        taken = self.taken
         if taken is not None:
-            self._taken = None
-            accept(taken)
+            self.taken = None
+            taken.accept()
         if not self.buffer:
             return None
         message = self.buffer.popleft()
-        if message.qos and self.ack == "auto":
-            self._taken = message
+        if message.qos:
+            self.hand_out(message)
         return message
+
+    def hand_out(self, message: Message) -> None:
+        """A message of QoS 1 or 2 goes to the program."""
+        if self.ack == "auto":
+            self.taken = _receipt(message)
 
     def reject(self, message: Message) -> None:
         """The program has failed at a message: it is to be delivered again, if not acknowledged."""
-        self._taken = None
+        self.taken = None
         _abandon(message)
 
     def finish_taken(self, *, processed: bool) -> None:
         """The program is done with the message that it took last, well or badly."""
-        taken, self._taken = self._taken, None
+        taken, self.taken = self.taken, None
         if taken is None:
             return
         if processed:
-            accept(taken)
+            taken.accept()
         else:
-            _abandon(taken)
+            taken.abandon()
 
     def end(self, error: Exception | None = None) -> None:
         """No more messages come. Those in the buffer can still be taken."""
@@ -137,12 +143,16 @@ class SubscriptionState:
         self.finish_taken(processed=False)
         for message in self.buffer:
             _abandon(message)
-        self.buffer = deque(message for message in self.buffer if not message.qos)
+        self._keep([message for message in self.buffer if not message.qos])
 
     def forget_redelivered(self, connection: object) -> None:
         """Drop the QoS 1 messages of older connections: the server sends them again."""
         if any(_is_stale(message, connection) for message in self.buffer):
-            self.buffer = deque(m for m in self.buffer if not _is_stale(m, connection))
+            self._keep([m for m in self.buffer if not _is_stale(m, connection)])
+
+    def _keep(self, messages: list[Message]) -> None:
+        self.buffer.clear()
+        self.buffer.extend(messages)
 
 
 def _receipt(message: Message) -> Receipt | Share | None:
@@ -266,6 +276,8 @@ class SubscriptionTable:
         """Gets the messages that no subscription matches."""
         self.routes: dict[str, tuple[SubscriptionState, ...]] = {}
         """The subscriptions of the topics that were seen last; filled by ``route()``."""
+        self.single: dict[str, SubscriptionState] = {}
+        """Of those topics that go to one subscription, that one."""
         self.uses_identifiers = False
         self.unidentified: list[FilterState] = []
         """Those that the server may have without their identifier."""
@@ -310,6 +322,7 @@ class SubscriptionTable:
     def forget_routes(self) -> None:
         """What was remembered is not so any more."""
         self.routes.clear()
+        self.single.clear()
         self._routes_by_identifiers.clear()
 
     def everything(self) -> list[SubscriptionState]:
@@ -344,7 +357,10 @@ class SubscriptionTable:
         if len(topic) <= _LONGEST_CACHED:
             if len(self.routes) >= _ROUTES_CACHED:
                 self.routes.clear()
+                self.single.clear()
             self.routes[topic] = targets
+            if len(targets) == 1:
+                self.single[topic] = targets[0]
         return targets
 
     def route_by_identifiers(

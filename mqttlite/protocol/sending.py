@@ -31,7 +31,7 @@ from mqttlite.packets import (
     Unsuback,
     encode,
 )
-from mqttlite.packets.encode import encode_publish_header, encode_publish_start
+from mqttlite.packets.encode import PUBLISH_STARTS, encode_publish_header, encode_publish_start
 from mqttlite.packets.properties import encode_properties
 from mqttlite.packets.reasons import REASON_CODES
 from mqttlite.packets.types import Acknowledgement
@@ -51,6 +51,9 @@ _WRITE_SIZE: Final = 64 * 1024
 
 _JOINED_PAYLOAD: Final = 8 * 1024
 """Payloads from this size on are not copied behind their header."""
+
+UNSENT_LIMIT: Final = 1024 * 1024
+"""Bytes that may wait for the network; messages beyond are for the owner to keep."""
 
 _KEPT_FREE: Final = 16
 """Packet identifiers that publishing leaves alone."""
@@ -142,11 +145,18 @@ class Sender:
         0: nothing was done, because something is out of the ordinary: ``publish()`` knows what
         to make of it. This is the hot path of publishing.
         """
-        payload = outgoing.payload
+        unsent = self.unsent_size
         topic = encoded_topics.get(outgoing.topic)
-        if topic is None or self.state is not _OPEN or outgoing.properties:
+        if (
+            topic is None
+            or unsent >= UNSENT_LIMIT
+            or self.state is not _OPEN
+            or outgoing.properties is not None
+        ):
             return 0
-        length = len(topic) + len(payload) + len(self._no_properties)
+        payload = outgoing.payload
+        no_properties = self._no_properties
+        length = len(topic) + len(payload) + len(no_properties)
         if length > self._simple_size:
             return 0
         flags = 0
@@ -154,8 +164,8 @@ class Sender:
             if not self.peer_retain_available:
                 return 0
             flags = 1
-        qos = outgoing.qos
-        if qos:
+        if outgoing.qos:
+            qos = outgoing.qos
             session = self.session
             packet_id = session.last_packet_id % MAXIMUM_PACKET_ID + 1
             if (
@@ -174,10 +184,14 @@ class Sender:
             length += 2
             topic += packet_id.to_bytes(2)
             flags |= qos << 1
-        start = encode_publish_start(flags, length)
-        self._out.append(b"".join((start, topic, self._no_properties, payload)))
-        self.unsent_size += len(start) + length
-        return self.unsent_size
+        if length < 128:
+            start = PUBLISH_STARTS[flags << 7 | length]
+        else:
+            start = encode_publish_start(flags, length)
+        self._out.append(b"".join((start, topic, no_properties, payload)))
+        unsent += len(start) + length
+        self.unsent_size = unsent
+        return unsent
 
     def publish(self, outgoing: Outgoing) -> None:
         """Send a message. For QoS 1 and 2 there has to be ``send_quota``.

@@ -9,7 +9,7 @@ from random import random
 from secrets import token_hex
 from time import monotonic
 from types import TracebackType
-from typing import Self, cast
+from typing import Final, Self, cast
 
 from typing_extensions import Unpack
 
@@ -24,7 +24,7 @@ from mqttlite.client import (
 from mqttlite.client.base import ClientBase, make_goodbye
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
-from mqttlite.enums import ReasonCode
+from mqttlite.enums import Fate, ReasonCode
 from mqttlite.errors import OperationError
 from mqttlite.message import (
     Message,
@@ -37,11 +37,13 @@ from mqttlite.message import (
 from mqttlite.packets import Connack, SubscriptionOptions
 from mqttlite.sync.delivery import Delivery
 from mqttlite.sync.dispatcher import Dispatcher
-from mqttlite.sync.driver import Driver, forked
+from mqttlite.sync.driver import FLUSH_SIZE, Driver, forked
 from mqttlite.sync.subscription import Handler, Subscription
 
 _GRACE = 1.0
 """Seconds beyond its time-out that ``close()`` leaves to the I/O thread."""
+
+_SENT: Final = Fate.SENT
 
 _log = logging.getLogger("mqttlite.sync")
 
@@ -150,26 +152,18 @@ class Client(ClientBase):
         Raises UsageError for what MQTT or the server does not allow, before anything is sent;
         QueueFull; PublishError if the message was refused or lost; ConnectionClosed; TimeoutError.
         """
-        delivery = Delivery(
-            self.driver,
-            topic,
-            as_bytes(payload),
-            check_qos(qos),
-            bool(retain),
-            cast("Properties", properties) if properties else None,
-        )
-        driver = self.driver
-        with driver.lock:
-            self._core.publish(delivery, monotonic(), can_wait=True)
-            driver.flush(urgent=not delivery.done)
-        if not delivery.done:
-            try:
-                driver.wait(delivery, timeout)
-            except BaseException:
-                with driver as core:
-                    core.withdraw(delivery)
-                raise
-        return delivery.result()
+        delivery = self._start(topic, payload, qos, retain, properties, True)
+        if delivery.fate is not _SENT:
+            if not delivery.done:
+                driver = self.driver
+                try:
+                    driver.wait(delivery, timeout)
+                except BaseException:
+                    with driver as core:
+                        core.withdraw(delivery)
+                    raise
+            delivery.result()
+        return delivery
 
     def publish_nowait(
         self,
@@ -184,18 +178,37 @@ class Client(ClientBase):
 
         Raises as ``publish()`` for what cannot be accepted; QueueFull if the outbox is full.
         """
+        return self._start(topic, payload, qos, retain, properties, False)
+
+    def _start(
+        self,
+        topic: str,
+        payload: Payload,
+        qos: int,
+        retain: bool,
+        properties: PublishProperties,
+        can_wait: bool,
+    ) -> Delivery:
+        """Check and send a message, or queue it. This is the hot path of publishing."""
+        driver = self.driver
         delivery = Delivery(
-            self.driver,
+            driver,
             topic,
-            as_bytes(payload),
-            check_qos(qos),
-            bool(retain),
+            payload if type(payload) is bytes else as_bytes(payload),
+            0 if qos == 0 else check_qos(qos),
+            bool(retain) if retain else False,
             cast("Properties", properties) if properties else None,
         )
-        driver = self.driver
-        with driver.lock:
-            self._core.publish(delivery, monotonic(), can_wait=False)
-            driver.flush(urgent=False)
+        core, lock = self._core, driver.lock
+        if lock.is_mine():
+            lock.refuse_again()
+        with lock.raw:
+            unsent = core.send_at_once(delivery)
+            if not unsent:
+                core.publish(delivery, monotonic(), can_wait=can_wait)
+                driver.flush(urgent=can_wait and not delivery.done)
+            elif unsent >= FLUSH_SIZE or driver.is_asleep or (can_wait and qos):
+                driver.flush(urgent=can_wait and qos > 0)
         return delivery
 
     # --- subscribing

@@ -37,6 +37,9 @@ from mqttlite.sync.asking import Asker
 from mqttlite.sync.dial import DialCancelled, dial
 from mqttlite.sync.lock import CoreLock
 
+FLUSH_SIZE: Final = 64 * 1024
+"""Bytes that a caller who publishes writes himself, before they become too many."""
+
 _READ_SIZE: Final = 64 * 1024
 _READS_AT_ONCE: Final = 8
 """Buffers that are read before the core gets them all to see, and callers their turn."""
@@ -91,8 +94,9 @@ class Driver:
         self._thread: threading.Thread | None = None
         self._is_running = False
         self.is_forked = False
-        self._asleep = False
+        self.is_asleep = False
         self._buffer = memoryview(bytearray(_READ_SIZE))
+        self._room: memoryview | None = None  # where the core wants to have the next bytes
         self._socket: socket.socket | None = None
         self._layer: Layer | None = None
         self._unsent: bytes | memoryview = b""
@@ -151,8 +155,8 @@ class Driver:
 
     def wake(self) -> None:
         """See that the I/O thread has a look; under the lock."""
-        if self._asleep:
-            self._asleep = False
+        if self.is_asleep:
+            self.is_asleep = False
             with suppress(OSError):  # full: it is being woken
                 self._waker.send(b"\0")
 
@@ -163,12 +167,13 @@ class Driver:
         """
         if self.core.finished or self.core.drops.new:
             self.wake()  # others have to be told
-        if not self._asleep and not urgent:
+        is_much = self.core.unsent_size >= FLUSH_SIZE
+        if not self.is_asleep and not urgent and not is_much:
             return  # the I/O thread is about, or has been woken
         if self.core.next_expiry is not None:
             self.wake()  # it may have to get up earlier
         now = monotonic()
-        if urgent or now - self._last_write > _QUICK_SUCCESSION:
+        if urgent or is_much or now - self._last_write > _QUICK_SUCCESSION:
             self._write()
             if self._unsent:
                 self.wake()
@@ -322,16 +327,22 @@ class Driver:
 
     def _read(
         self, events: list[tuple[selectors.SelectorKey, int]], wakened: socket.socket
-    ) -> tuple[list[bytes], Exception | None]:
-        """Read what has come; and why nothing more will come, if that is so."""
-        chunks: list[bytes] = []
+    ) -> tuple[list[bytes | int], Exception | None]:
+        """Read what has come; and why nothing more will come, if that is so.
+
+        A number stands for bytes that are in the core's room already.
+        """
+        chunks: list[bytes | int] = []
         for key, mask in events:
             if key.fileobj is wakened:
                 with suppress(BlockingIOError):
                     wakened.recv(4096)
             elif mask & selectors.EVENT_READ:
-                buffer = self._buffer
+                buffer, room = self._buffer, self._room
                 try:
+                    if room is not None:
+                        count = key.fileobj.recv_into(room)  # type: ignore[union-attr]
+                        return ([count], None) if count else ([], _EOF)
                     while len(chunks) < _READS_AT_ONCE:
                         count = key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
                         if not count:
@@ -345,15 +356,18 @@ class Driver:
                     return chunks, error
         return chunks, None
 
-    def _turn(self, chunks: list[bytes], closed: Exception | None) -> float | None:
+    def _turn(self, chunks: list[bytes | int], closed: Exception | None) -> float | None:
         """Tell the core what has happened, and do what it wants done; under the lock.
 
         Return how long to sleep (None: until something happens), below 0 when all is over.
         """
-        self._asleep = False
+        self.is_asleep = False
         core = self.core
         now = monotonic()
         for chunk in chunks:
+            if isinstance(chunk, int):
+                core.filled(chunk, now)
+                continue
             data = chunk if self._layer is None else self._layer.receive(chunk)
             if data:
                 core.receive(data, now)
@@ -379,7 +393,8 @@ class Driver:
             _running.discard(self)
             return -1.0
         self._watch(now)
-        self._asleep = True
+        self._room = core.room() if self._layer is None else None
+        self.is_asleep = True
         deadline = core.next_deadline()
         # The system knows no endless times.
         return None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST_SLEEP)
@@ -459,7 +474,7 @@ class Driver:
         self.is_forked = True
         self._is_running = False
         self._thread = None
-        self._asleep = False
+        self.is_asleep = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None

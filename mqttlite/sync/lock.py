@@ -11,23 +11,29 @@ class CoreLock:
 
     A signal handler runs in the middle of whatever the main thread does. Where that holds the
     lock, to wait would be for ever, and to go on would find a core that is half changed.
+
+    The hot paths do what ``with`` does themselves: ``refuse_again()`` if ``is_mine()``, and
+    ``with lock.raw``, which takes a fifth of the time.
     """
 
-    __slots__ = ("_is_held", "_lock")
+    __slots__ = ("is_mine", "raw")
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._is_held = False
+        self.raw = threading.RLock()
+        # What a threading.Condition asks its lock.
+        self.is_mine = self.raw._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def refuse_again(self) -> None:
+        """Raise UsageError."""
+        raise UsageError(
+            "the client was called from a signal handler that has interrupted it: let the "
+            "handler set a flag, or start a thread, instead"
+        )
 
     def __enter__(self) -> None:
-        self._lock.acquire()
-        if self._is_held:
-            self._lock.release()
-            raise UsageError(
-                "the client was called from a signal handler that has interrupted it: let the "
-                "handler set a flag, or start a thread, instead"
-            )
-        self._is_held = True
+        if self.is_mine():
+            self.refuse_again()
+        self.raw.acquire()
 
     def __exit__(
         self,
@@ -35,5 +41,4 @@ class CoreLock:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._is_held = False
-        self._lock.release()
+        self.raw.release()

@@ -16,6 +16,7 @@ from mqttlite.message import Message
 
 if TYPE_CHECKING:
     from mqttlite.sync.client import Client
+    from mqttlite.sync.driver import Driver
 
 Handler = Callable[[Message], object]
 """What handles messages."""
@@ -118,15 +119,42 @@ class Subscription(SubscriptionBase):
     def _next(self, timeout: float | None) -> Message | None:
         if self._handler is not None:
             raise UsageError("the messages of this subscription go to its handler")
+        message = self._take()
+        if message is None:
+            message = self._wait_for_message(timeout)
+        return message
+
+    def _take(self) -> Message | None:
+        """Take the next message, if there is one. This is the hot path of taking them."""
+        driver, state = self._client.driver, self._state
+        lock = driver.lock
+        if lock.is_mine():
+            lock.refuse_again()
+        with lock.raw:
+            if state.taken is not None or state.pauses:
+                message = state.take()
+                self._pass_on(driver)
+            elif state.buffer:
+                message = state.buffer.popleft()
+                if message.qos:
+                    state.hand_out(message)
+            else:
+                message = None
+        return message
+
+    def _pass_on(self, driver: Driver) -> None:
+        """The message before may have been acknowledged, or there may be room again."""
+        if driver.is_asleep:
+            driver.flush(urgent=False)
+        if self._state.pauses:
+            driver.wake()
+
+    def _wait_for_message(self, timeout: float | None) -> Message | None:
         driver, state = self._client.driver, self._state
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             with driver.lock:
                 message = state.take()
-                if state.options.qos:  # the message before may have been acknowledged
-                    driver.flush(urgent=False)
-                if state.pauses:  # there may be room again
-                    driver.wake()
                 if message is not None:
                     return message
                 if state.ended:
@@ -162,27 +190,24 @@ class Subscription(SubscriptionBase):
     def _handle_some(self) -> None:
         """Hand messages to the handler: called in the dispatcher's thread."""
         handler = self._handler
-        for _ in range(_AT_ONCE):
-            with self._client.driver:
-                message = self._state.take()
-                if message is None:
-                    self._state.wanted = True
-                    return
-            if handler is not None:
-                self._handle(handler, message)
-        self._client.dispatcher.put(self._handle_some)
-
-    def _handle(self, handler: Handler, message: Message) -> None:
+        assert handler is not None
         driver, state = self._client.driver, self._state
-        try:
-            handler(message)
-        except BaseException as error:  # sys.exit() does not end another's thread
-            # It is not acknowledged: the server delivers it again in the next connection.
-            with driver:
-                state.reject(message)
-            self._client.report_handler_error(error, message)
-        else:
-            if message.qos:
+        for _ in range(_AT_ONCE):
+            message = self._take()  # and acknowledge the one that was handled before
+            if message is None:
                 with driver.lock:
-                    state.finish_taken(processed=True)
-                    driver.flush(urgent=False)
+                    if not state.buffer:
+                        state.wanted = True
+                        return
+                continue
+            try:
+                handler(message)
+            except BaseException as error:  # sys.exit() does not end another's thread
+                # It is not acknowledged: the server delivers it again in the next connection.
+                with driver:
+                    state.reject(message)
+                self._client.report_handler_error(error, message)
+        with driver.lock:
+            state.finish_taken(processed=True)
+            self._pass_on(driver)
+        self._client.dispatcher.put(self._handle_some)
