@@ -38,6 +38,7 @@ class BrokerConnection(ServerConnection):
 
     def answer(self, reason_code: int) -> None:
         """Acknowledge the oldest message of QoS 1 or 2 that is not acknowledged yet."""
+        self._write_answers()  # the oldest is then one that is not acknowledged
         self.acknowledge(self._unacknowledged[0], make_answer(reason_code, None))
         self._write_answers()
 
