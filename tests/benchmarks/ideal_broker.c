@@ -8,6 +8,8 @@
  *
  *     s MODE COUNT QOS SIZE WINDOW TOPICS TOPIC\n   a new scenario [s]
  *     g        begin to send, to the client that has subscribed last
+ *     x        close all connections of MQTT, and all new ones at once, until:
+ *     o        open again
  *     r        report the counts [one line of JSON]
  *     [d]      sent once, when everything has been counted
  *
@@ -30,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { MOST = 1 << 20 }; /* file descriptors */
 enum { READ = 256 * 1024, SMALL = 64 * 1024, BIG = 4 * 1024 * 1024, COPIED = 16 * 1024, EVENTS = 256 };
 enum { MQTT_LISTENER, CONTROL_LISTENER, MQTT, CONTROL, STDIN };
 
@@ -50,7 +53,7 @@ typedef struct {
 static struct {
     char mode, topic[256];
     long long count;
-    int qos, window, topics, going, done, version;
+    int qos, window, topics, going, done, version, is_shut;
     size_t size;
     long long publishes, flows, sent, acks, duplicates, bytes, connects, refused;
     int in_flight;
@@ -63,6 +66,7 @@ static struct {
 } S;
 
 static int epoll_fd;
+static Conn *conns[MOST]; /* by file descriptor */
 static unsigned char buffer[READ + BIG];
 
 static long long now(clockid_t clock) {
@@ -268,6 +272,8 @@ static int on_publish(Conn *c, const unsigned char *p, size_t head, size_t size,
 
 static void on_connect(Conn *c, const unsigned char *p) {
     static unsigned number;
+    /* Whoever has been here before has a session, if it does not want a new one. */
+    unsigned char present = S.connects && !(p[7] & 2), *answer;
     c->version = S.version = p[6];
     c->receive_maximum = 65535;
     p += 10;
@@ -287,15 +293,15 @@ static void on_connect(Conn *c, const unsigned char *p) {
     }
     S.connects++;
     if (c->version < 5) {
-        put(c, "\x20\x02\0\0", 4);
+        memcpy(answer = reserve(c, 4), "\x20\x02\0\0", 4);
     } else if (p[0] || p[1]) { /* 0x29: no subscription identifiers */
-        put(c, "\x20\x05\0\0\x02\x29\0", 7);
+        memcpy(answer = reserve(c, 7), "\x20\x05\0\0\x02\x29\0", 7);
     } else { /* 0x12: the client's name, as it has none */
-        char name[9];
-        snprintf(name, sizeof name, "%08x", ++number);
-        put(c, "\x20\x10\0\0\x0d\x29\0\x12\0\x08", 10);
-        put(c, name, 8);
+        number++;
+        memcpy(answer = reserve(c, 18), "\x20\x10\0\0\x0d\x29\0\x12\0\x08", 10);
+        for (int n = 0; n < 8; n++) answer[10 + n] = 'a' + (number >> n * 4 & 15);
     }
+    answer[2] = present;
 }
 
 static void on_subscribe(Conn *c, const unsigned char *p, const unsigned char *end, int codes_of) {
@@ -415,6 +421,12 @@ static int on_control(Conn *c) {
             S.going = 1;
             start_clocks();
             if (!pump(S.subscriber)) return 0;
+        } else if (*p == 'x') {
+            S.is_shut = 1;
+            for (int fd = 0; fd < MOST; fd++)
+                if (conns[fd] && conns[fd]->kind == MQTT) shutdown(fd, SHUT_RDWR);
+        } else if (*p == 'o') {
+            S.is_shut = 0;
         } else if (*p == 'r') {
             long long cpu = S.cpu, wall = S.wall;
             if (!S.done) {
@@ -441,6 +453,7 @@ static void add(int fd, int kind) {
     Conn *c = calloc(1, sizeof *c);
     if (!c) die("calloc");
     c->fd = fd, c->kind = kind;
+    conns[fd] = c;
     struct epoll_event e = {EPOLLIN, {.ptr = c}};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e)) die("epoll_ctl");
 }
@@ -448,6 +461,7 @@ static void add(int fd, int kind) {
 static void drop(Conn *c) {
     if (S.subscriber == c) S.subscriber = NULL;
     if (S.control == c) S.control = NULL;
+    conns[c->fd] = NULL;
     close(c->fd);
     free(c->rest);
     free(c->out);
@@ -467,6 +481,10 @@ static int listen_on_loopback(int kind) {
 static void accept_all(Conn *listener) {
     int fd, one = 1;
     while ((fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+        if (listener->kind == MQTT_LISTENER && S.is_shut) {
+            close(fd);
+            continue;
+        }
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         add(fd, listener->kind == MQTT_LISTENER ? MQTT : CONTROL);
     }

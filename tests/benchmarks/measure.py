@@ -49,7 +49,9 @@ class Bench:
         program = CACHE / "ideal_broker"
         CACHE.mkdir(exist_ok=True)
         compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, "-O2", "-o", program, HERE / "ideal_broker.c"], check=True)
+        subprocess.run(
+            [compiler, "-O2", "-Wall", "-o", program, HERE / "ideal_broker.c"], check=True
+        )
         return program
 
     @contextmanager

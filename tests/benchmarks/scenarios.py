@@ -59,8 +59,8 @@ def _latency() -> list[Scenario]:
             f"QoS {qos}",
             "round_trips",
             qos=qos,
-            warm_up=200,
-            least=4000,
+            warm_up=20,
+            least=100,
             most=4000,
             unit="latency",
         )
@@ -73,9 +73,9 @@ def _latency() -> list[Scenario]:
             f"QoS {qos}",
             "bursts",
             qos=qos,
-            warm_up=5,
-            least=50,
-            most=50,
+            warm_up=2,
+            least=10,
+            most=100,
             unit="latency",
         )
         for qos in (0, 1)
@@ -125,7 +125,7 @@ def _dispatch() -> list[Scenario]:
             "dispatch",
             subscriptions=number,
             warm_up=1000,
-            least=1000,
+            least=10_000,
             most=50_000,
         )
         for number in (1, 100, 10_000)

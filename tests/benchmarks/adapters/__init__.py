@@ -16,5 +16,7 @@ then run by ``asyncio.run()``. It is called twice in a process: the first, small
     echo(run)           publish run.count messages to oneself, with run.window on their way
 
 Between ``run.start()`` and ``run.stop()`` it counts. With TLS there is ``run.ca_file``.
-``run.buffer`` messages may wait for the program where a client wants a limit for that.
+``run.buffer`` messages may wait for the program where a client wants a limit for that. For
+``drain`` a client that has to be connected before is cut off by ``run.cut()`` and let in again by
+``run.restore()``; the broker has kept its session.
 """

@@ -219,11 +219,11 @@ class Driven(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.is_paused = False
+        self.waiting = b""  # what came while the script could not go on
 
     async def run(self, script: Script) -> None:
         """Run a script to its end."""
         self.script = script
-        self.is_waiting = False
         self.done = asyncio.get_running_loop().create_future()
         self.advance(None)
         await self.done
@@ -232,18 +232,24 @@ class Driven(asyncio.Protocol):
         """Give the script what it waits for, and send what it sends."""
         try:
             step = next(self.script) if data is None else self.script.send(data)
-            while step is not None:
+            while step is not None or self.waiting:
+                if step is None:
+                    data, self.waiting = self.waiting, b""
+                    step = self.script.send(data)
+                    continue
                 self.transport.write(step)
                 if self.is_paused:
                     return
                 step = next(self.script)
-            self.is_waiting = True
         except StopIteration:
             self.done.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Data for the script."""
-        self.advance(data)
+        if self.is_paused:
+            self.waiting += data
+        else:
+            self.advance(data)
 
     def pause_writing(self) -> None:
         """Too much has been written."""

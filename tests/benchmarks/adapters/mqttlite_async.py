@@ -4,12 +4,13 @@ import asyncio
 from contextlib import AsyncExitStack
 from time import perf_counter_ns
 
-from mqttlite import TLS, AsyncClient, AsyncDelivery
+from mqttlite import TLS, AsyncClient, Reconnect
 from tests.benchmarks.adapters.run import Run
 
 LABEL = "mqttlite (asyncio)"
 PACKAGE = "certifi typing-extensions"
 IMPORT = "mqttlite.aio"
+CANNOT = {"dispatch": "the same as mqttlite (asyncio, nowait, handlers)"}
 
 
 def make_client(run: Run) -> AsyncClient:
@@ -97,14 +98,24 @@ async def idle(run: Run) -> None:
 
 
 async def drain(run: Run) -> None:
-    """What is published before ``connect()`` waits in the outbox."""
-    client = make_client(run)
+    """What is published after the connection has been lost waits in the outbox."""
     payload = run.payload
-    deliveries: list[AsyncDelivery] = [
-        client.publish_nowait(run.topic, payload, qos=run.qos) for _ in range(run.count)
-    ]
-    run.start()
+    lost = asyncio.Event()
+    client = AsyncClient(
+        host=run.host,
+        port=run.port,
+        maximum_in_flight=run.window,
+        reconnect=Reconnect(first_delay=0.01, maximum_delay=0.01),
+        on_disconnect=lambda _event: lost.set(),
+        on_connect=lambda _event: run.start(),  # the second one counts
+    )
     async with client:
+        run.cut()
+        await lost.wait()
+        deliveries = [
+            client.publish_nowait(run.topic, payload, qos=run.qos) for _ in range(run.count)
+        ]
+        run.restore()
         for delivery in deliveries:
             await delivery
         await run.delivered()

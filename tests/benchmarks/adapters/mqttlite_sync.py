@@ -2,10 +2,10 @@
 
 from collections import deque
 from contextlib import ExitStack
-from threading import Semaphore, Thread
+from threading import Event, Semaphore, Thread
 from time import perf_counter_ns
 
-from mqttlite import TLS, Client, Delivery
+from mqttlite import TLS, Client, Delivery, Reconnect
 from tests.benchmarks.adapters.run import Run
 
 LABEL = "mqttlite (threads)"
@@ -99,12 +99,24 @@ def idle(run: Run) -> None:
 
 
 def drain(run: Run) -> None:
-    """What is published before ``connect()`` waits in the outbox."""
-    client = make_client(run)
+    """What is published after the connection has been lost waits in the outbox."""
     payload = run.payload
-    deliveries = [client.publish_nowait(run.topic, payload, qos=run.qos) for _ in range(run.count)]
-    run.start()
+    lost = Event()
+    client = Client(
+        host=run.host,
+        port=run.port,
+        maximum_in_flight=run.window,
+        reconnect=Reconnect(first_delay=0.01, maximum_delay=0.01),
+        on_disconnect=lambda _event: lost.set(),
+        on_connect=lambda _event: run.start(),  # the second one counts
+    )
     with client:
+        run.cut()
+        lost.wait()
+        deliveries = [
+            client.publish_nowait(run.topic, payload, qos=run.qos) for _ in range(run.count)
+        ]
+        run.restore()
         for delivery in deliveries:
             delivery.wait()
         run.wait_delivered()

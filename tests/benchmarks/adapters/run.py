@@ -66,6 +66,16 @@ class Run:
         if self.control is not None:
             self.control.send(b"g")
 
+    def cut(self) -> None:
+        """Have the ideal broker close all connections, and accept none until ``restore()``."""
+        if self.control is not None:
+            self.control.send(b"x")
+
+    def restore(self) -> None:
+        """Have the ideal broker accept connections again."""
+        if self.control is not None:
+            self.control.send(b"o")
+
     def wait_delivered(self) -> None:
         """Wait until the ideal broker has counted everything that this run has to give it."""
         if self.control is not None:
