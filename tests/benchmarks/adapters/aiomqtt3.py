@@ -31,9 +31,16 @@ CANNOT = {
     "drain": "publish() raises an error while there is no connection",
 }
 PATIENCE = 20.0
+AT_ONCE = 4 * 1024 * 1024
+"""Bytes on their way with which it is fastest."""
 MOST_CLIENTS = 200
 READ_AT_ONCE = (256 + 2 * 64) * 1024
 """Bytes that a stream of asyncio may hold, and so is read from without waiting."""
+
+
+def window(run: Run) -> int:
+    """As many messages on their way as is good for it: of big ones that is not the most."""
+    return max(1, min(run.window, AT_ONCE // run.size))
 
 
 async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
@@ -120,7 +127,7 @@ async def publish(run: Run) -> None:
                 await send()
 
         run.start()
-        tasks = asyncio.gather(*(work() for _ in range(run.window if run.qos else 1)))
+        tasks = asyncio.gather(*(work() for _ in range(window(run) if run.qos else 1)))
         await finish(tasks, lambda: length_hint(remaining))
         await run.delivered()
         run.stop()

@@ -24,6 +24,13 @@ PACKAGE = "awscrt==0.38.1"
 IMPORT = "awscrt.mqtt5"
 CANNOT = {"qos 2": "its client for MQTT 5 has QoS 0 and 1 only"}
 PATIENCE = 20.0
+AT_ONCE = 4 * 1024 * 1024
+"""Bytes on their way with which it is fastest."""
+
+
+def window(run: Run) -> int:
+    """As many messages on their way as is good for it: of big ones that is not the most."""
+    return max(1, min(run.window, AT_ONCE // run.size))
 
 
 def finish(done: Event, progress: Callable[[], int]) -> None:
@@ -105,7 +112,7 @@ def publish(run: Run) -> None:
     packet = make_packet(run)
     done = Event()
     finished = 0
-    left = run.count - min(run.window, run.count)
+    left = run.count - min(window(run), run.count)
 
     def on_done(_future: object) -> None:
         nonlocal finished, left
@@ -118,7 +125,7 @@ def publish(run: Run) -> None:
 
     with make_client(run) as client:
         run.start()
-        for _ in range(min(run.window, run.count)):
+        for _ in range(min(window(run), run.count)):
             client.publish(packet).add_done_callback(on_done)
         finish(done, lambda: finished)
         run.wait_delivered()

@@ -25,6 +25,13 @@ PACKAGE = "zenmqtt==0.1.0rc6"
 IMPORT = "zenmqtt"
 CANNOT = {"dispatch": "it has no handlers per filter: one iterator for all messages"}
 PATIENCE = 20.0
+AT_ONCE = 4 * 1024 * 1024
+"""Bytes on their way with which it is fastest."""
+
+
+def window(run: Run) -> int:
+    """As many messages on their way as is good for it: of big ones that is not the most."""
+    return max(1, min(run.window, AT_ONCE // run.size))
 
 
 async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
@@ -73,7 +80,7 @@ async def publish(run: Run) -> None:
                 await client.publish(run.topic, payload, run.qos)
 
         run.start()
-        tasks = asyncio.gather(*(work() for _ in range(run.window if run.qos else 1)))
+        tasks = asyncio.gather(*(work() for _ in range(window(run) if run.qos else 1)))
         await finish(tasks, lambda: length_hint(remaining))
         await run.delivered()
         run.stop()
