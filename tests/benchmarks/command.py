@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
+from time import monotonic
 from typing import Any
 
 from tests.benchmarks import report
@@ -167,11 +168,13 @@ def main() -> None:
         "results": {},
     }
     for scenario in scenarios:
+        started = monotonic()
         print(f"\n{scenario.name}: {scenario.group}, {scenario.title}", flush=True)
         measured = run_scenario(bench, scenario, usable, rounds)
         summaries = {name: summarize(results) for name, results in measured.items()}
         for client in usable:
             print(f"  {client.label:40} {figure(scenario, summaries[client.name])}", flush=True)
         everything["results"][scenario.name] = summaries
+        print(f"  ({monotonic() - started:.0f} s)", flush=True)
         arguments.output.write_text(json.dumps(everything, indent=1) + "\n")
     print("\nHow busy the ideal broker was:\n", *report.proof(everything), sep="\n")

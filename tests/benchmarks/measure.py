@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from time import perf_counter_ns
 from typing import Any
 
-from tests.benchmarks.clients import CACHE, HERE, ROOT, Client, Environments
+from tests.benchmarks.clients import CACHE, HERE, Client, Environments
 from tests.benchmarks.scenarios import IDLE, Scenario
-from tests.support.certificates import make_certificates
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.mosquitto import Mosquitto
 
 WINDOW = 100
@@ -54,6 +54,11 @@ class Bench:
         )
         return program
 
+    @cached_property
+    def certificates(self) -> Certificates:
+        """What TLS needs."""
+        return make_certificates(CACHE / "certificates")
+
     @contextmanager
     def broker(self, scenario: Scenario) -> Iterator[dict[str, Any]]:
         """Run the broker of a scenario, and yield how it is reached."""
@@ -72,8 +77,8 @@ class Bench:
                 finally:
                     process.terminate()
             return
+        certificates = self.certificates
         with TemporaryDirectory() as name:
-            certificates = make_certificates(Path(name) / "certificates")
             mosquitto = Mosquitto(
                 Path(name),
                 tls=certificates,
@@ -189,8 +194,3 @@ class Bench:
         if client.peer == "mqttlite":
             environment["PYTHONPATH"] = str(self.mqttlite)
         return environment
-
-
-def default_mqttlite() -> Path:
-    """Return where the mqttlite is that is measured, if nothing else is said."""
-    return ROOT
