@@ -9,10 +9,12 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
+from re import search
 from statistics import median
 from time import monotonic
 from typing import Any
@@ -39,7 +41,7 @@ def summarize(results: list[Result]) -> Result:
     """Take the medians, or what went wrong, if it did more often than not."""
     good = [result for result in results if "count" in result]
     bad = [result for result in results if "count" not in result]
-    if len(bad) >= min(len(good) + 1, MOST_PROBLEMS) or not good:
+    if len(bad) >= MOST_PROBLEMS or not good:
         return next((b for b in bad if "cannot" in b), bad[0])
     summary: Result = {
         key: median(result[key] for result in good)
@@ -92,7 +94,8 @@ def run_scenario(
         for client in clients[first:] + clients[:first]:
             so_far = results[client.name]
             bad = [result for result in so_far if "count" not in result]
-            if any("cannot" in result for result in bad) or len(bad) >= MOST_PROBLEMS:
+            hopeless = any("cannot" in b or "time-out" in b["problem"] for b in bad)
+            if hopeless or len(bad) >= MOST_PROBLEMS:
                 continue
             so_far.append(bench.measure(client, scenario))
     return results
@@ -110,6 +113,14 @@ def machine() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+def describe_checkout(path: Path) -> dict[str, str]:
+    """Say which mqttlite it is."""
+    found = search(r'__version__ = "(.*)"', (path / "mqttlite" / "__init__.py").read_text())
+    git = ["git", "-C", str(path), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return {"mqttlite": f"{found[1] if found else ''} ({commit or 'no commit'})"}
 
 
 def main() -> None:
@@ -163,7 +174,11 @@ def main() -> None:
         "clients": {
             client.name: {"label": client.label, "floor": client.is_floor} for client in clients
         },
-        "installed": {client.peer: bench.environments.installed(client) for client in usable},
+        "installed": {
+            client.peer: (describe_checkout(bench.mqttlite) if client.peer == "mqttlite" else {})
+            | bench.environments.installed(client)
+            for client in usable
+        },
         "missing": missing,
         "results": {},
     }

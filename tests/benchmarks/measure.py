@@ -20,7 +20,7 @@ from tests.support.mosquitto import Mosquitto
 
 WINDOW = 100
 """Messages that every client may have unacknowledged, or on their way."""
-SECONDS = 0.3
+SECONDS = 0.2
 """How long a measurement should take, as far as the limits of the scenario allow it."""
 TIMEOUT = 30
 IMPORTS = 3

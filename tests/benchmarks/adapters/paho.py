@@ -13,8 +13,7 @@ import paho.mqtt.client as mqtt
 
 from tests.benchmarks.adapters.run import Run
 
-LABEL = "paho-mqtt"
-PACKAGE = "paho-mqtt==2.1.0"
+PACKAGE = "paho-mqtt==2.2.0"
 IMPORT = "paho.mqtt.client"
 CANNOT = {"idle": "it uses select(), and so can have 340 connections in a process"}
 
