@@ -48,8 +48,8 @@ def summarize(results: list[Result]) -> Result:
         for key in ("count", "cpu", "wall", "memory")
         if key in good[0]
     }
-    walls = [result["wall"] for result in good]
-    summary["spread"] = (max(walls) - min(walls)) / median(walls)
+    times = [result["cpu"] for result in good]
+    summary["spread"] = (max(times) - min(times)) / max(median(times), 1)
     summary["rounds"] = len(good)
     if good[0].get("latencies"):
         summary["latencies"] = [
@@ -61,7 +61,7 @@ def summarize(results: list[Result]) -> Result:
         summary["broker_cpu"] = median(g["broker"]["cpu"] / g["count"] for g in good)
         summary["broker_busy"] = median(g["broker"]["cpu"] / (g["count"] * g["wall"]) for g in good)
     if bad:
-        summary["problems"] = [b.get("problem") for b in bad]
+        summary["problems"] = [b.get("problem", "") for b in bad]
     return summary
 
 
@@ -111,7 +111,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "cpus": len(os.sched_getaffinity(0)),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
     }
 
 

@@ -4,6 +4,7 @@ import json
 from html import escape
 from math import floor, log10
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.benchmarks.clients import ROOT
@@ -114,6 +115,19 @@ UNITS = {
 }
 
 
+def remarks(client: Results, scenario: Scenario, result: Results) -> list[str]:
+    """Return what has to be said below the table."""
+    notes = []
+    reason = result.get("cannot", "")
+    if reason and "the same as" not in reason and not client["floor"]:
+        notes.append(f"* {client['label']} cannot do it: {reason}.")
+    notes += [
+        f"* {client['label']}, {scenario.title}: {problem}, in one of the rounds."
+        for problem in result.get("problems", [])
+    ]
+    return notes
+
+
 def table(scenarios: list[Scenario], results: Results) -> list[str]:
     """Return the table of a group; the best client is printed bold."""
     lines = [f"\n### {scenarios[0].group}\n", f"{UNITS[scenarios[0].unit]}\n"]
@@ -135,10 +149,7 @@ def table(scenarios: list[Scenario], results: Results) -> list[str]:
             result = results["results"][scenario.name].get(name, {"cannot": ""})
             text = cell(scenario, result)
             cells.append(f"**{text}**" if best[scenario.name] == name else text)
-            reason = result.get("cannot", "")
-            note = f"* {client['label']} cannot do it: {reason}."
-            if reason and "the same as" not in reason and not client["floor"] and note not in notes:
-                notes.append(note)
+            notes += [note for note in remarks(client, scenario, result) if note not in notes]
         if any(text != NOTHING for text in cells):
             label = f"*{client['label']}*" if client["floor"] else client["label"]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
@@ -184,6 +195,18 @@ def page(results: Results) -> str:
         f"On {results['date']}, with Python {results['python']}, on {machine['cpus']} CPUs "
         f"({machine['cpu']}), {machine['system']}.\n"
     )
+    spreads = sorted(
+        result["spread"]
+        for measured in results["results"].values()
+        for result in measured.values()
+        if "spread" in result
+    )
+    if results["rounds"] > 1:
+        lines.append(
+            f"The CPU times of the rounds of one measurement differ by {median(spreads):.0%}: half of "
+            f"them\nby more, half by less; nine out of ten by less than "
+            f"{spreads[len(spreads) * 9 // 10]:.0%}.\n"
+        )
     lines.append("| | MQTT | with |\n|---|---|---|")
     versions = {
         name: result["version"]

@@ -128,7 +128,7 @@ class Worker:
         if done > wanted:
             return f"{done - wanted} of {wanted} messages twice"
         if done < wanted:
-            return f"lost {100 * (1 - done / wanted):.2g} %"
+            return f"lost {100 * (1 - done / wanted):.3g} %"
         return "" if run.stopped else "did not end"
 
     def report(self) -> dict[str, Any]:
