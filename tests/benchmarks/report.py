@@ -4,7 +4,6 @@ import json
 from html import escape
 from math import floor, log10
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from tests.benchmarks.clients import ROOT
@@ -202,10 +201,10 @@ def page(results: Results) -> str:
         if "spread" in result
     )
     if results["rounds"] > 1:
+        middle, most = spreads[len(spreads) // 2], spreads[len(spreads) * 9 // 10]
         lines.append(
-            f"The CPU times of the rounds of one measurement differ by {median(spreads):.0%}: half of "
-            f"them\nby more, half by less; nine out of ten by less than "
-            f"{spreads[len(spreads) * 9 // 10]:.0%}.\n"
+            f"Between its rounds the CPU time of a measurement differs by {middle:.0%} in the\n"
+            f"middle, and by less than {most:.0%} for nine out of ten measurements.\n"
         )
     lines.append("| | MQTT | with |\n|---|---|---|")
     versions = {
