@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from itertools import count
 from typing import Any, Self
@@ -18,6 +19,7 @@ from typing import Any, Self
 from tests.benchmarks.server import Server
 
 _ADDRESS = ("127.0.0.1", 1883)
+_SystemLock = threading.Lock
 _NEVER = 1e6
 """Seconds after which the interpreter would take the turn from a thread."""
 
@@ -27,11 +29,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.reads = 0
 
     def monotonic(self) -> float:
         """Tell the time."""
-        self.reads += 1
+        NETWORK.calls += 1
         return self.now
 
 
@@ -42,13 +43,15 @@ class Network:
         self.sends = 0
         self.receives = 0
         self.selects = 0
+        self.calls = 0
+        """Calls of functions that would be C functions elsewhere: of the clock, and of locks."""
         self.sockets: dict[int, MemorySocket] = {}
         self.waiting: list[MemorySelector] = []
         """The selectors at which a thread waits."""
         self.selectors: list[MemorySelector] = []
         self.servers: list[MemorySocket] = []
         """The clients' ends of the connections to servers, in the order of their making."""
-        self._quiet = threading.Lock()
+        self._quiet = _SystemLock()
         self._quiet.acquire()
         self._numbers = count(100_000)
 
@@ -80,6 +83,76 @@ class Network:
 
 NETWORK = Network()
 CLOCK = Clock()
+
+
+class TurnLock:
+    """A lock that is handed on when its next holder has its turn.
+
+    Who waits for one of the system's locks gets it as soon as the system pleases, while another
+    thread still has the turn.
+    """
+
+    def __init__(self, *, is_reentrant: bool = False) -> None:
+        self._is_reentrant = is_reentrant
+        self._holder: int | None = None
+        self._depth = 0
+        self._tickets: deque[Any] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        NETWORK.calls += 1
+        this = threading.get_ident()
+        if self._is_reentrant and self._holder == this:
+            self._depth += 1
+            return True
+        while self._depth:
+            if not blocking:
+                return False
+            ticket = _SystemLock()
+            ticket.acquire()
+            self._tickets.append(ticket)
+            if not ticket.acquire(timeout=timeout):
+                self._tickets.remove(ticket)
+                return False
+        self._holder = this
+        self._depth = 1
+        return True
+
+    def release(self) -> None:
+        NETWORK.calls += 1
+        if not self._depth:
+            raise RuntimeError("release unlocked lock")
+        self._depth -= 1
+        if not self._depth:
+            self._holder = None
+            if self._tickets:
+                self._tickets.popleft().release()
+
+    def locked(self) -> bool:
+        return bool(self._depth)
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    # --- what threading.Condition asks of its lock
+
+    def _is_owned(self) -> bool:
+        return self._holder == threading.get_ident()
+
+    def _release_save(self) -> int:
+        depth, self._depth = self._depth, 1
+        self.release()
+        return depth
+
+    def _acquire_restore(self, depth: int) -> None:
+        self.acquire()
+        self._depth = depth
+
+
+def _reentrant_lock() -> TurnLock:
+    return TurnLock(is_reentrant=True)
 
 
 class MemorySocket:
@@ -182,7 +255,7 @@ class MemorySelector(selectors.BaseSelector):
     """Tells which sockets are ready; everything can always be written."""
 
     def __init__(self) -> None:
-        self.wakeup = threading.Lock()
+        self.wakeup = _SystemLock()
         self.wakeup.acquire()
         self._keys: dict[int, selectors.SelectorKey] = {}
         NETWORK.selectors.append(self)
@@ -261,6 +334,8 @@ def install() -> None:
         (socket, "socket", MemorySocket),
         (socket, "socketpair", _socketpair),
         (socket, "getaddrinfo", _addresses),
+        (threading, "Lock", TurnLock),
+        (threading, "RLock", _reentrant_lock),
         (selectors, "DefaultSelector", MemorySelector),
     ]
     for module, name, replacement in replaced:
