@@ -1,1 +1,1 @@
-"""Measurements, run by hand: nothing here is a test."""
+"""Measurements, run by hand; ``tests/unit/test_work.py`` runs the one whose figures are counts."""
