@@ -6,7 +6,7 @@ import threading
 import tracemalloc
 from asyncio import selector_events
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -317,6 +317,22 @@ async def aio_others(bench: Bench) -> None:
                 await _count(bench, f"aio 5.0 receive {what}", together)
 
 
+async def aio_clients(bench: Bench, count: int) -> None:
+    """Many clients in one loop, each of which publishes a message and waits for it."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(_connected("5.0")) for _ in range(count)]
+
+        async def play(rounds: int) -> None:
+            for _ in range(rounds):
+                deliveries = [each.publish_nowait(TOPIC, PAYLOAD, qos=1) for each in clients]
+                for delivery in deliveries:
+                    await delivery
+
+        await play(1)
+        with bench.counted(f"aio 5.0 publish QoS 1, {count} clients", 3 * count):
+            await play(3)
+
+
 async def aio_connect(bench: Bench, version: Version) -> None:
     """A client that connects and closes."""
 
@@ -523,5 +539,7 @@ def run_all() -> dict[str, Figures]:
         _in_loop(aio_connect(bench, version))
         threads_connect(bench, version)
     _in_loop(aio_others(bench))
+    for count in (10, 200):
+        _in_loop(aio_clients(bench, count))
     bench.counter.uninstall()
     return bench.figures
