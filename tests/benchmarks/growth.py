@@ -359,6 +359,7 @@ class Table:
     unit: str
     series: list[Series]
     text: str
+    has_ratio: bool = True
 
     def markdown(self) -> Iterator[str]:
         """The lines of the table."""
@@ -372,11 +373,12 @@ class Table:
         for size in sizes:
             cells = [_cell(each.figures.get(size)) for each in self.series]
             yield f"| {size:,} | " + " | ".join(cells) + " |"
-        ratios = []
-        for each in self.series:
-            first, *_, last = each.figures.values()
-            ratios.append(f"{last / first:.2f}" if first else "")
-        yield "| *last : first* | " + " | ".join(ratios) + " |"
+        if self.has_ratio:
+            ratios = []
+            for each in self.series:
+                first, *_, last = each.figures.values()
+                ratios.append(f"{last / first:.2f}" if first else "")
+            yield "| *last : first* | " + " | ".join(ratios) + " |"
         yield ""
 
 
@@ -431,12 +433,13 @@ def tables() -> Iterable[Table]:
         "waiting",
         "ns a message",
         [
-            Series("published, one in flight", queued, million),
-            Series("published while disconnected", drained, million[3:]),
+            Series("published", queued, million),
+            Series("published, disconnected", drained, million[3:]),
             Series("received", buffered, million),
         ],
         "Nanoseconds for a message of QoS 1 that waits behind so many others to be sent, from "
-        "publishing to its acknowledgement; and for one of QoS 0 that was received and waits to "
+        "publishing to its acknowledgement: one after the other because one may be in flight, or "
+        "together with the next connection; and for one of QoS 0 that was received and waits to "
         "be taken.",
     )
     sizes = [1, 16, 256, 4096, 65_536, 2**20, 2**24, 100 * 2**20]
@@ -447,8 +450,8 @@ def tables() -> Iterable[Table]:
         "bytes",
         "ns a message",
         [received, published],
-        "Nanoseconds for a message of QoS 0 with a payload of so many bytes. Up to some KiB the "
-        "size does not matter; beyond that, see the next table.",
+        "Nanoseconds for a message of QoS 0 with a payload of so many bytes.",
+        has_ratio=False,
     )
     large = sizes[4:]
     yield Table(
@@ -501,10 +504,10 @@ def head() -> list[str]:
     version = platform.python_version()
     today = datetime.now(UTC).date().isoformat()
     return [
-        "# What does not grow",
+        "# Growth",
         "",
         (
-            "What a message costs stays the same when there are many of something. Measured on "
+            "What a message costs when there are many of something. Measured on "
             f"{today} with {platform.python_implementation()} {version} on {platform.system()} "
             f"({platform.machine()}, {os.cpu_count()} processors) by"
         ),

@@ -82,7 +82,7 @@ def _draw_panel(panel: Panel) -> Iterator[str]:
         for x, y in points:
             yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>'
         yield _text(start, 36, line.title, "start", colour=colour)
-        start += 16 + int(6.0 * len(line.title))
+        start += 14 + int(5.6 * len(line.title))
 
 
 def _number(value: float) -> str:
