@@ -5,8 +5,8 @@
 
 CPU time per message: of the client's core without sockets, for messages in flight, waiting,
 and of all sizes, and for subscriptions; of whole clients over loopback sockets, for many clients
-in one process. Each figure is the best of some rounds, for what else the machine does only ever
-adds.
+in one process. Each figure of the core is the best of some rounds, for what else the machine does
+only ever adds.
 """
 
 import gc
@@ -486,7 +486,7 @@ def client_tables(most: int, most_threads: int) -> Iterable[Table]:
         "Nanoseconds of CPU time, of the process and of the system for it, for a message of QoS 1 "
         "that each client publishes, and that a server in another process, over loopback sockets, "
         "acknowledges and sends back to the client with QoS 0. All clients publish, then each "
-        "takes its message, and so on.",
+        "takes its message, and so on; the mean of all rounds.",
     )
     yield Table(
         "Memory of a client",
