@@ -1,6 +1,7 @@
-"""Measurements, run by hand: nothing here is a test.
+"""Measurements, run by hand.
 
 ``python -m tests.benchmarks`` compares mqttlite with other clients: what is measured stands in
 ``scenarios.py``, how each client is used in ``adapters/``, and the results in
-docs/reference/benchmarks.md. ``growth.py`` and ``in_flight.py`` look at mqttlite alone.
+docs/reference/benchmarks.md. ``growth.py``, ``in_flight.py`` and ``work.py`` look at mqttlite
+alone; the figures of the last are counts, which ``tests/unit/test_work.py`` watches.
 """

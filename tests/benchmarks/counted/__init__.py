@@ -1,0 +1,1 @@
+"""Counts what a message costs, in figures that do not depend on the machine's mood."""
