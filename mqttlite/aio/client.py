@@ -210,7 +210,7 @@ class AsyncClient(ClientBase):
             self._core.publish(delivery, driver.now(), can_wait=can_wait)
             driver.pump_soon()
         elif unsent >= FLUSH_SIZE or not driver.is_pump_scheduled:
-            driver.pump_soon()
+            driver.write_soon()
         return delivery
 
     # --- subscribing

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from inspect import isawaitable, iscoroutinefunction
+from time import monotonic
 from typing import Any, Final
 
 from mqttlite.aio.asking import call_in_thread
@@ -51,12 +52,14 @@ class Driver:
         self._asking: asyncio.Task[None] | None = None
         self._called: asyncio.Future[Any] | None = None  # in a thread, by the last question
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._time = monotonic  # that of the loop, once there is one
         self._link: Link | None = None
         self._dialing: asyncio.Task[Link] | None = None
         self._hanging_up = False
         self._timer: asyncio.Handle | None = None  # that of uvloop does not tell its time
         self._timer_due = 0.0
         self.is_pump_scheduled = False
+        self._has_written = False  # in this turn of the loop, as far as is known
         core.set_acknowledger(self._acknowledge)
 
     @property
@@ -64,6 +67,7 @@ class Driver:
         """The loop that the client belongs to: the first in which it was used."""
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.get_running_loop()
+            self._time = self._loop.time
         return self._loop
 
     def now(self) -> float:
@@ -112,6 +116,17 @@ class Driver:
 
     # --- the pump
 
+    def write_soon(self) -> None:
+        """Write what was published: at once, or in the loop's next turn with all that follows.
+
+        The first message of a turn goes out at once, for there may be no other.
+        """
+        if self._has_written or self._link is None or not self._link.is_writable:
+            self.pump_soon()
+        else:
+            self._has_written = True
+            self._write(self._link)
+
     def pump_soon(self) -> None:
         """Pump in the loop's next turn, or now if much has gathered."""
         if not self.is_pump_scheduled:
@@ -127,16 +142,13 @@ class Driver:
     def pump(self) -> None:
         """Do what the core wants done."""
         core = self.core
+        self._has_written = False
         while True:
             while (action := core.take_action()) is not None:
                 self._act(action)
             link = self._link
-            if link is None or not link.is_writable:
+            if link is None or not link.is_writable or not self._write(link):
                 break
-            data = core.data_to_send(self.now())
-            if not data:
-                break
-            link.write(data)
         if core.finished:
             finished, core.finished = core.finished, []
             for operation in finished:
@@ -145,23 +157,38 @@ class Driver:
                         future.set_result(None)
         for subscription in core.take_ready():
             subscription.owner.wake()
-        if core.events:
-            events, core.events = core.events, []
-            for event in events:
-                self._report(event)
-        if core.notices:
-            notices, core.notices = core.notices, []
-            for logger, level, text in notices:
-                logging.getLogger(logger).log(level, text)
+        if core.events or core.notices or core.drops.new or core.question is not self._question:
+            self._pass_on_news()
+        if link is not None:
+            link.read(wanted=core.wants_data(self._time()))
+            if self._hanging_up and link.is_writable:
+                link.finish()
+        self._set_timer()
+
+    def _write(self, link: Link) -> bool:
+        """Write what there is, as long as the link takes it; return whether there was any."""
+        core = self.core
+        data = core.data_to_send(self._time())
+        if not data:
+            return False
+        link.write(data)
+        while link.is_writable and (data := core.data_to_send(self._time())):
+            link.write(data)
+        return True
+
+    def _pass_on_news(self) -> None:
+        """Tell the program of everything that is rarer than a message."""
+        core = self.core
+        events, core.events = core.events, []
+        for event in events:
+            self._report(event)
+        notices, core.notices = core.notices, []
+        for logger, level, text in notices:
+            logging.getLogger(logger).log(level, text)
         if core.drops.new:
             self._report_drops()
         if core.question is not self._question:
             self._ask(core.question)
-        if link is not None:
-            link.read(wanted=core.wants_data(self.now()))
-        if self._hanging_up and link is not None and link.is_writable:
-            link.finish()
-        self._set_timer()
 
     def _act(self, action: Dial | HangUp) -> None:
         if isinstance(action, Dial):
@@ -250,12 +277,12 @@ class Driver:
 
     def link_filled(self, count: int) -> None:
         """So many bytes have been put into ``room()``."""
-        self.core.filled(count, self.now())
+        self.core.filled(count, self._time())
         self.pump()
 
     def link_received(self, data: bytes | memoryview) -> None:
         """Bytes have come."""
-        self.core.receive(data, self.now())
+        self.core.receive(data, self._time())
         self.pump()
 
     def link_writable(self) -> None:

@@ -648,6 +648,8 @@ class ClientCore(Connecting):
         connection = self._connection
         if connection is None:
             return b""
+        if not connection.has_data and connection.state is ConnectionState.OPEN:
+            return b""
         data = connection.data_to_send(now)
         self._counters.sent_bytes += len(data)
         if connection.state is not ConnectionState.OPEN:
@@ -664,17 +666,19 @@ class ClientCore(Connecting):
 
     def next_deadline(self) -> float | None:
         """When ``handle_deadline`` wants to be called; None: not before something happens."""
-        is_hanging_up = self.state is ClientState.HANGING_UP
-        deadlines = [
-            None if is_hanging_up else self._attempt_deadline,
+        connection = self._connection
+        first = None if connection is None else connection.next_deadline()
+        for deadline in (
+            None if self.state is ClientState.HANGING_UP else self._attempt_deadline,
             self._retry_at,
             self._drain_deadline,
             self._hang_up_deadline,
             self._return_at,
-            self.next_expiry,
-            self._connection.next_deadline() if self._connection is not None else None,
-        ]
-        return min((d for d in deadlines if d is not None), default=None)
+            self._publisher.outbox.next_expiry,
+        ):
+            if deadline is not None and (first is None or deadline < first):
+                first = deadline
+        return first
 
     def handle_deadline(self, now: float) -> None:
         """Do what is due at this time."""

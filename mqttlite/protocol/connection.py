@@ -412,6 +412,11 @@ class Connection(Sender):
 
     # --- what is sent
 
+    @property
+    def has_data(self) -> bool:
+        """Whether ``data_to_send()`` may return any."""
+        return self.unsent_size > 0 or self._answers_due
+
     def data_to_send(self, now: float) -> bytes | memoryview:
         """As Sender.data_to_send; acknowledgements that are due go with it."""
         if self._answers_due:

@@ -46,7 +46,7 @@ Tracer = Callable[[str, Packet], None]
 
 V5: Final = ProtocolVersion.MQTT_5_0
 
-_WRITE_SIZE: Final = 64 * 1024
+_WRITE_SIZE: Final = 128 * 1024
 """Bytes that are written at once: more gains nothing, and less progress would be seen."""
 
 _JOINED_PAYLOAD: Final = 8 * 1024
@@ -374,7 +374,7 @@ class Sender:
                 f"{awaited.name} for the packet identifier {packet_id}, which awaits "
                 + (outgoing.awaiting.name if outgoing and outgoing.awaiting else "nothing")
             )
-        del self.session.outgoing[packet_id]
+        self.session.complete(packet_id)
         self._in_flight -= 1
         outgoing.awaiting = None
         # PUBCOMP cannot refuse (an unknown identifier means that it was released before): what
@@ -424,7 +424,7 @@ class Sender:
     def data_to_send(self, now: float) -> bytes | memoryview:
         """Return the next bytes to write; empty if there are none.
 
-        Packets are joined to pieces of about 64 KiB, a larger payload is cut into them: so the
+        Packets are joined to pieces of at most 128 KiB, a larger payload is cut into them: so the
         owner writes often enough to see that the connection makes progress.
         """
         out = self._out
@@ -436,15 +436,19 @@ class Sender:
             out.clear()
             self.unsent_size = 0
             return data
-        parts = []
+        parts: list[bytes | memoryview] = []
         size = 0
         while out and size < _WRITE_SIZE:
             part = out.popleft()
             room = _WRITE_SIZE - size
             if len(part) > room:
+                if parts:  # joining is copying: only the begin of a payload goes with its header
+                    room = min(room, _JOINED_PAYLOAD)
                 view = memoryview(part)
                 out.appendleft(view[room:])
-                part = view[:room]
+                parts.append(view[:room])
+                size += room
+                break
             parts.append(part)
             size += len(part)
         self.unsent_size -= size

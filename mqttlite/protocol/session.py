@@ -10,8 +10,9 @@ other (section 2.2.1).
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mqttlite.enums import PacketType
 from mqttlite.errors import UsageError
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
     from mqttlite.message import Properties
     from mqttlite.protocol.connection import Connection
+
+
+_CROWDED: Final = MAXIMUM_PACKET_ID // 2
+"""From so many flows on, it is worth to remember which identifiers are free."""
 
 
 class Outgoing:
@@ -148,6 +153,8 @@ class Session:
         self.incoming: dict[int, Receipt] = {}
         self.last_packet_id = 0
         """The packet identifier that was given out last."""
+        # Identifiers that became free while few were: to look for them would take long.
+        self._freed: deque[int] = deque(maxlen=MAXIMUM_PACKET_ID)
 
     def allocate_packet_id(self, also_used: Container[int] = ()) -> int:
         """Return an identifier that no flow uses [MQTT-2.2.1-3], nor ``also_used`` holds.
@@ -155,6 +162,10 @@ class Session:
         Identifiers go round, so that one that has just become free is not used again at once.
         Returns 0 when all 65,535 are in use.
         """
+        while self._freed:
+            packet_id = self._freed.popleft()
+            if packet_id not in self.outgoing and packet_id not in also_used:
+                return packet_id
         packet_id = self.last_packet_id
         for _ in range(MAXIMUM_PACKET_ID):
             packet_id = packet_id % MAXIMUM_PACKET_ID + 1
@@ -162,6 +173,12 @@ class Session:
                 self.last_packet_id = packet_id
                 return packet_id
         return 0
+
+    def complete(self, packet_id: int) -> None:
+        """The flow of an outgoing message has ended."""
+        del self.outgoing[packet_id]
+        if len(self.outgoing) > _CROWDED:
+            self._freed.append(packet_id)
 
     def clear(self) -> list[Outgoing]:
         """Forget everything, for the other side has; return what was under way, in order."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakSet
 
 from mqttlite.client import (
@@ -63,6 +63,9 @@ _packets_log = logging.getLogger("mqttlite.packets")
 _running: WeakSet[Driver] = WeakSet()
 
 
+_Read = tuple[list[bytes | memoryview | int], Exception | None]
+"""What was read, and why nothing more will come; a number of bytes are in the core's room."""
+
 _Notes = tuple[
     list[Operation[Any] | DeliveryState], list[SubscriptionState], list[tuple[str, int, str]]
 ]
@@ -97,6 +100,7 @@ class Driver:
         self.is_asleep = False
         self._buffer = memoryview(bytearray(_READ_SIZE))
         self._room: memoryview | None = None  # where the core wants to have the next bytes
+        self._deadline: float | None = None  # when the core wants to have its turn
         self._socket: socket.socket | None = None
         self._layer: Layer | None = None
         self._unsent: bytes | memoryview = b""
@@ -327,36 +331,56 @@ class Driver:
 
     def _read(
         self, events: list[tuple[selectors.SelectorKey, int]], wakened: socket.socket
-    ) -> tuple[list[bytes | int], Exception | None]:
-        """Read what has come; and why nothing more will come, if that is so.
-
-        A number stands for bytes that are in the core's room already.
-        """
-        chunks: list[bytes | int] = []
+    ) -> _Read:
+        """Read what has come; and why nothing more will come, if that is so."""
         for key, mask in events:
             if key.fileobj is wakened:
                 with suppress(BlockingIOError):
                     wakened.recv(4096)
             elif mask & selectors.EVENT_READ:
-                buffer, room = self._buffer, self._room
-                try:
-                    if room is not None:
-                        count = key.fileobj.recv_into(room)  # type: ignore[union-attr]
-                        return ([count], None) if count else ([], _EOF)
-                    while len(chunks) < _READS_AT_ONCE:
-                        count = key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
-                        if not count:
-                            return chunks, _EOF
-                        chunks.append(bytes(buffer[:count]))
-                        if count < _READ_SIZE:
-                            break
-                except (BlockingIOError, InterruptedError):
-                    pass
-                except OSError as error:
-                    return chunks, error
+                connection = cast("socket.socket", key.fileobj)
+                if self._room is not None:
+                    return self._read_into_room(connection, self._room)
+                return self._read_chunks(connection)
+        return [], None
+
+    def _read_chunks(self, connection: socket.socket) -> _Read:
+        chunks: list[bytes | memoryview | int] = []
+        buffer = self._buffer
+        try:
+            while len(chunks) < _READS_AT_ONCE:
+                count = connection.recv_into(buffer)
+                if not count:
+                    return chunks, _EOF
+                if count < _READ_SIZE:  # it is the last one: the buffer is not needed before
+                    chunks.append(buffer[:count])
+                    break
+                chunks.append(bytes(buffer))
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            return chunks, error
         return chunks, None
 
-    def _turn(self, chunks: list[bytes | int], closed: Exception | None) -> float | None:
+    def _read_into_room(self, connection: socket.socket, room: memoryview) -> _Read:
+        filled = 0
+        failure: Exception | None = None
+        try:
+            while filled < len(room) and filled < _READS_AT_ONCE * _READ_SIZE:
+                count = connection.recv_into(room[filled:])
+                if not count:
+                    failure = _EOF
+                    break
+                filled += count
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            failure = error
+        return [filled] if filled else [], failure
+
+    def _turn(
+        self, chunks: list[bytes | memoryview | int], closed: Exception | None
+    ) -> float | None:
         """Tell the core what has happened, and do what it wants done; under the lock.
 
         Return how long to sleep (None: until something happens), below 0 when all is over.
@@ -368,7 +392,7 @@ class Driver:
             if isinstance(chunk, int):
                 core.filled(chunk, now)
                 continue
-            data = chunk if self._layer is None else self._layer.receive(chunk)
+            data = chunk if self._layer is None else self._layer.receive(bytes(chunk))
             if data:
                 core.receive(data, now)
         if self._layer is not None and (self._layer.error is not None or self._layer.has_ended):
@@ -380,7 +404,8 @@ class Driver:
             core.transport_closed(now, None if closed is _EOF else closed)
         if self._dialing is not None and self._dialing.done:
             self._take_dialed(self._dialing, now)
-        core.handle_deadline(now)
+        if self._deadline is not None and now >= self._deadline:
+            core.handle_deadline(now)
         self._write()
         while (action := core.take_action()) is not None:
             self._act(action, now)
@@ -395,7 +420,7 @@ class Driver:
         self._watch(now)
         self._room = core.room() if self._layer is None else None
         self.is_asleep = True
-        deadline = core.next_deadline()
+        deadline = self._deadline = core.next_deadline()
         # The system knows no endless times.
         return None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST_SLEEP)
 

@@ -161,7 +161,7 @@ def test_long_packet_from_the_server_is_life() -> None:
 @rule(23)
 def test_long_packet_to_the_server_is_life() -> None:
     client = make()
-    client.publish("t", bytes(10_000_000))
+    client.publish("t", bytes(20_000_000))
     now = 1000.0
     pings = 0
     while client.connection.unsent_size:

@@ -1,12 +1,10 @@
 """What many messages in flight must not cost."""
 
-import pytest
-
-from mqttlite.client import DeliveryState
-from mqttlite.protocol.session import Session
+from mqttlite.protocol import Outgoing
+from tests.unit.protocol.sides import Client
 
 
-class Counting(dict[int, object]):
+class Counting(dict[int, Outgoing]):
     """Counts how often it is asked for a key."""
 
     asked = 0
@@ -16,18 +14,15 @@ class Counting(dict[int, object]):
         return super().__contains__(key)
 
 
-@pytest.mark.xfail(reason="the next identifier is looked for one by one", strict=True)
 def test_a_free_identifier_is_found_among_many_that_are_not() -> None:
-    session = Session()
-    outgoing = Counting()
-    session.outgoing = outgoing  # type: ignore[assignment]
-    delivery = DeliveryState("a/topic", b"", 1)
+    client = Client()
+    outgoing = client.session.outgoing = Counting()
     for _ in range(65_518):
-        outgoing[session.allocate_packet_id()] = delivery
+        client.publish("t", b"", 1)
     outgoing.asked = 0
     for _ in range(1000):
-        packet_id = session.allocate_packet_id()
-        assert packet_id
-        outgoing[packet_id] = delivery
-        del outgoing[packet_id]
+        client.publish("t", b"", 1)
+        newest = next(reversed(outgoing))
+        assert client.give(f"40 02 {newest:04x}") == []
     assert outgoing.asked < 20_000
+    assert len(outgoing) == 65_518

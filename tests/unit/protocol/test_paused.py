@@ -172,7 +172,7 @@ class TestRoundTrip:
 
     def test_time_before_the_ping_has_left_is_not_counted(self) -> None:
         client = make()
-        client.publish("t", bytes(200_000))
+        client.publish("t", bytes(400_000))
         client.connection.handle_deadline(1090.0)
         for now in (1092.0, 1094.0, 1096.0, 1098.0):
             client.connection.data_to_send(now)

@@ -588,7 +588,7 @@ class TestPieces:
             left = client.connection.unsent_size
             assert left == 204_808 - sum(map(len, pieces))
         assert b"".join(pieces) == b"\x30\x84\xc0\x0c\x00\x01t\x00" + payload
-        assert [len(piece) for piece in pieces] == [65_536, 65_536, 65_536, 8_200]
+        assert [len(piece) for piece in pieces] == [8_200, 131_072, 65_536]
 
     def test_large_payload_is_not_copied(self) -> None:
         client = Client()
