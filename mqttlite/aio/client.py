@@ -55,8 +55,8 @@ class AsyncClient(ClientBase):
         core = ClientCore(options, random)
         self.driver = Driver(core, self._report, self._report_drops)
         self._reports_drops = False
-        self._handled: set[AsyncSubscription] = set()
-        self._closers: set[AsyncSubscription] = set()  # whose handlers are in close()
+        self._handled: dict[AsyncSubscription, None] = {}  # an empty set would be larger
+        self._closers: dict[AsyncSubscription, None] = {}  # whose handlers are in close()
         return core
 
     # --- connecting and closing
@@ -116,7 +116,7 @@ class AsyncClient(ClientBase):
             await driver.wait_closed()
         closer = handled_by.get()
         if closer is not None:
-            self._closers.add(closer)
+            self._closers[closer] = None
         try:
             for subscription in list(self._handled):
                 # A handler does not wait for those that wait for the end as well.
@@ -125,7 +125,7 @@ class AsyncClient(ClientBase):
                     await subscription.stop_handler(max(left, 0.0))
         finally:
             if closer is not None:
-                self._closers.discard(closer)
+                self._closers.pop(closer, None)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -301,8 +301,8 @@ class AsyncClient(ClientBase):
     ) -> AsyncSubscription:
         subscription = AsyncSubscription(self, state, handler, timeout)
         if subscription.task is not None:
-            self._handled.add(subscription)
-            subscription.task.add_done_callback(lambda _task: self._handled.discard(subscription))
+            self._handled[subscription] = None
+            subscription.task.add_done_callback(lambda _task: self._handled.pop(subscription))
         return subscription
 
     async def unsubscribe(
@@ -394,7 +394,7 @@ class AsyncClient(ClientBase):
             self._call(self._on_error, error, message)
 
     def _report(self, event: Event) -> None:
-        callback = self._callbacks[type(event)]
+        callback = self._callbacks.get(type(event))
         if callback is not None:
             self.driver.loop.call_soon(self._call, callback, event)
 

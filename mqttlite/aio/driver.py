@@ -234,7 +234,8 @@ class Driver:
             self.core.dial_failed(failure, self.now())
         else:
             self._link = task.result()
-            self.core.traces_packets = _packets_log.isEnabledFor(logging.DEBUG)
+            if _packets_log.isEnabledFor(logging.DEBUG) is not self.core.traces_packets:
+                self.core.traces_packets = not self.core.traces_packets
             self.core.transport_opened(self.now())
             self._link.attach()
         self.pump()

@@ -23,7 +23,7 @@ _SHARES_BUFFER: Final = sys.platform != "win32"
 
 
 class _Shared(threading.local):
-    buffer: bytearray | None = None
+    buffer: memoryview | None = None
 
 
 _shared: Final = _Shared()
@@ -33,8 +33,8 @@ def _make_buffer() -> memoryview:
     if not _SHARES_BUFFER:
         return memoryview(bytearray(_BUFFER_SIZE))
     if _shared.buffer is None:
-        _shared.buffer = bytearray(_BUFFER_SIZE)
-    return memoryview(_shared.buffer)
+        _shared.buffer = memoryview(bytearray(_BUFFER_SIZE))
+    return _shared.buffer
 
 
 class LinkOwner(Protocol):

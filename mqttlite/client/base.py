@@ -221,10 +221,13 @@ class ClientBase:
             raise UsageError("tls is given, but no URL uses it: write mqtts:// instead of mqtt://")
         if headers and options.endpoints and not any(e.is_websocket for e in options.endpoints):
             raise UsageError("headers are given, but no URL is ws:// or wss://")
-        self._callbacks: dict[type, Callable[[Any], object] | None] = {
+        callbacks = {
             Connected: on_connect,
             Disconnected: on_disconnect,
             Reconnecting: on_reconnecting,
+        }
+        self._callbacks: dict[type, Callable[[Any], object]] = {
+            event: callback for event, callback in callbacks.items() if callback is not None
         }
         self._on_dropped = on_dropped
         self._on_error = on_error

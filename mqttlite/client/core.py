@@ -81,10 +81,18 @@ class ClientCore(Connecting):
     ``random`` returns floats from 0 to 1, for the jitter.
     """
 
+    connack: Connack | None = None
+    """The last CONNACK that accepted a connection."""
+    _replies: ReplyInbox | None = None
+    _unverified: Connack | None = None  # which the auth handler has not approved yet
+    _reauthenticating: Operation[None] | None = None
+    _goodbye: Disconnect | None = None
+    _was_writing = False  # at the last look, while hanging up
+    _return_at: float | None = None  # to the preferred server
+    _session_server: Endpoint | None = None  # that was connected last
+
     def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
         super().__init__(options, random)
-        self.connack: Connack | None = None
-        """The last CONNACK that accepted a connection."""
         self.drops = Drops()
         self._publisher = Publisher(options, self.session, self.drops, self._notify)
         self.send_at_once = self._publisher.send_at_once
@@ -94,13 +102,6 @@ class ClientCore(Connecting):
             first_identifier = int(random() * _FIRST_IDENTIFIERS) + 1
         self._subscriber = Subscriber(self.finish, first_identifier)
         self._dispatch = Dispatch(self._subscriber.table, self.drops, self._notice)
-        self._replies: ReplyInbox | None = None
-        self._unverified: Connack | None = None  # which the auth handler has not approved yet
-        self._reauthenticating: Operation[None] | None = None
-        self._goodbye: Disconnect | None = None
-        self._was_writing = False  # at the last look, while hanging up
-        self._return_at: float | None = None  # to the preferred server
-        self._session_server: Endpoint | None = None  # that was connected last
 
     # --- what the program may ask
 
@@ -256,7 +257,7 @@ class ClientCore(Connecting):
         if connection.remarks:
             for text in connection.remarks:
                 self.notices.append(("mqttlite.protocol", WARNING, text))
-            connection.remarks.clear()
+            connection.remarks = ()
         if self._unverified is not None:
             connection.fail_early()
         if connection.refused_payloads:
@@ -313,7 +314,8 @@ class ClientCore(Connecting):
         is_same = self._session_server in (None, server)
         self._session_server = server
         # Another server may have a session of old, which knows nothing of what was done since.
-        connection.resumes_elsewhere = not is_same
+        if not is_same:
+            connection.resumes_elsewhere = True
         if connack.session_present:
             if is_same:
                 self._subscriber.forget_redelivered(connection)

@@ -14,6 +14,10 @@ from mqttlite.options import WhenFull
 _SLACK: Final = 64
 """Entries that have become useless and may stay, before it is worth to look for them all."""
 
+# What stands for these until there is something to queue: a deque takes 760 bytes.
+_NONE: Final[deque[DeliveryState]] = deque(maxlen=0)
+_NOBODY: Final[OrderedDict[int, DeliveryState]] = OrderedDict()
+
 
 class Outbox:
     """A queue of deliveries, bounded in messages and in bytes of payload.
@@ -31,8 +35,8 @@ class Outbox:
         """Bytes of payload in the queue."""
         self.length = 0
         """Messages in the queue."""
-        self._queue: deque[DeliveryState] = deque()  # those that are done are passed over
-        self._parked: OrderedDict[int, DeliveryState] = OrderedDict()  # by id(), to be withdrawn
+        self._queue: deque[DeliveryState] = _NONE  # those that are done are passed over
+        self._parked: OrderedDict[int, DeliveryState] = _NOBODY  # by id(), to be withdrawn
         # When to look for expired messages. An entry counts only if _expiring has its number:
         # messages leave the outbox without a search for their entry.
         self._expiries: list[tuple[float, int, DeliveryState]] = []
@@ -69,6 +73,8 @@ class Outbox:
                 f"deliveries, or allow more with outbox_messages and outbox_bytes"
             )
         else:
+            if self._parked is _NOBODY:
+                self._parked = OrderedDict()
             self._parked[id(delivery)] = delivery
         self._track(delivery)
         return dropped
@@ -87,12 +93,18 @@ class Outbox:
             heapify(self._expiries)
 
     def _append(self, delivery: DeliveryState) -> None:
+        if self._queue is _NONE:
+            self._queue = deque()
         self._queue.append(delivery)
         self.length += 1
         self.size += len(delivery.payload)
 
     def put_back(self, deliveries: list[DeliveryState]) -> None:
         """Put messages before all others, in their order, whatever the bounds say."""
+        if not deliveries:
+            return
+        if self._queue is _NONE:
+            self._queue = deque()
         self._queue.extendleft(reversed(deliveries))
         for delivery in deliveries:
             self._track(delivery)

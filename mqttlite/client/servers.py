@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -37,7 +36,7 @@ class Servers:
         self._maximum_redirects = options.maximum_redirects
         self._random = random
         self._list = list(options.endpoints)
-        self._round: deque[Endpoint] = deque()
+        self._round: list[Endpoint] = []
         self._named: list[Endpoint] = []  # by a redirection, for the next round
         self._last: str | None = None  # without its credentials, which may change
         self._redirects = 0
@@ -87,7 +86,7 @@ class Servers:
         if self._policy.first_server == "last":  # the others stay in their order
             servers.sort(key=lambda server: str(server) != self._last)
         named, self._named = self._named, []
-        self._round = deque(dict.fromkeys([*named, *servers]))
+        self._round = list(dict.fromkeys([*named, *servers]))
 
     def end_round(self) -> None:
         """Forget what is left of a round: its credentials may be old ones."""
@@ -96,7 +95,7 @@ class Servers:
     def next(self) -> bool:
         """Go on to the next server; False if the round is over."""
         if len(self._round) > 1:
-            self._round.popleft()
+            del self._round[0]
             return True
         return False
 
@@ -139,5 +138,5 @@ class Servers:
     def follow(self) -> None:
         """Go to the servers of the redirection in the middle of a round."""
         named, self._named = self._named, []
-        left = list(self._round)[1:]
-        self._round = deque(dict.fromkeys([*named, *left]))
+        left = self._round[1:]
+        self._round = list(dict.fromkeys([*named, *left]))

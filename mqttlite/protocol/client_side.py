@@ -73,6 +73,23 @@ class ClientConnection(Connection):
 
     _peer = ClosedBy.SERVER
 
+    connack: Connack | None = None
+    ping_round_trip: float | None = None
+    """Seconds that the last PINGREQ took to be answered."""
+    is_paused = False
+    _maximum_own_aliases = 0
+    _method: str | None = None  # of authentication
+    _awaits_auth = False  # AUTH may come from the server now
+    _ping_timeout = PING_TIMEOUT
+    _is_accepted = False  # by the server, if not by the owner
+    _early_error: ProtocolError | None = None
+    _excess_size = 0  # bytes of payload that came beyond the Receive Maximum
+    _has_remarked = False
+    # From when on the answer to PINGREQ may be late; None while none is awaited.
+    _ping_time: float | None = None
+    _pinged_at = 0.0
+    _ping_left = False
+
     def __init__(
         self,
         session: Session,
@@ -103,36 +120,29 @@ class ClientConnection(Connection):
             maximum_packet_size=properties.get("maximum_packet_size", maximum_packet_size),
             topic_alias_maximum=properties.get("topic_alias_maximum", 0),
         )
-        self.connack: Connack | None = None
         self.keep_alive = connect.keep_alive
-        self._connect = connect
+        self._connect: Connect | None = connect  # until it is answered
         self._waits = waits
-        self._is_accepted = False  # by the server, if not by the owner
         self._early: list[Packet] = []
-        self._early_error: ProtocolError | None = None
         self._maximum_in_flight = maximum_in_flight
-        self._maximum_own_aliases = maximum_own_aliases
-        self._method = properties.get("authentication_method")
-        self._allows_problem_information = bool(properties.get("request_problem_information", 1))
-        self._awaits_auth = self._method is not None  # AUTH may come from the server now
-        self._excess_size = 0  # bytes of payload that came beyond the Receive Maximum
-        self._has_remarked = False
-        self.ping_round_trip: float | None = None
-        """Seconds that the last PINGREQ took to be answered."""
-        self.redelivers = (
-            properties.get("session_expiry_interval", 0) > 0
-            if connect.version == V5
-            else not connect.clean_start
-        )
-        self._ping_timeout = ping_timeout
-        # From when on the answer to PINGREQ may be late; None while none is awaited.
-        self._ping_time: float | None = None
-        self._pinged_at = 0.0
-        self._ping_left = False
-        self.is_paused = False
+        if maximum_own_aliases:
+            self._maximum_own_aliases = maximum_own_aliases
+        if "authentication_method" in properties:
+            self._method = properties["authentication_method"]
+            self._awaits_auth = True
+        if not properties.get("request_problem_information", 1):
+            self._allows_problem_information = False
+        if connect.version == V5:
+            keeps_session = properties.get("session_expiry_interval", 0) > 0
+        else:
+            keeps_session = not connect.clean_start
+        if not keeps_session:
+            self.redelivers = False
+        if ping_timeout != PING_TIMEOUT:
+            self._ping_timeout = ping_timeout
         self._last_sent = self._last_received = now
-        self.tracer = tracer
         if tracer is not None:
+            self.tracer = tracer
             tracer(">", connect)
         self._write(encode(connect, connect.version))
 
@@ -150,7 +160,8 @@ class ClientConnection(Connection):
             return
         if not isinstance(packet, Connack):
             raise ProtocolError(f"{_name(packet)} before CONNACK")
-        connect = self._connect
+        connect, self._connect = self._connect, None
+        assert connect is not None  # there is one CONNACK only
         if packet.session_present and connect.clean_start:  # [MQTT-3.2.2-2]
             raise ProtocolError("the server has a session, though a clean start was asked for")
         self.connack = packet
@@ -170,16 +181,9 @@ class ClientConnection(Connection):
         if properties.get("authentication_method") != self._method:
             # [MQTT-4.12.0-5] [MQTT-4.12.0-6]
             raise ProtocolError("CONNACK names another authentication method than CONNECT")
-        self._awaits_auth = False
-        allowed = properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER)
-        self.peer_receive_maximum = min(allowed, self._maximum_in_flight)
-        self.peer_maximum_packet_size = properties.get("maximum_packet_size", MAXIMUM_PACKET_SIZE)
-        if self.peer_maximum_packet_size < SMALLEST_PACKET_SIZE:
-            size = self.peer_maximum_packet_size
-            self.peer_maximum_packet_size = MAXIMUM_PACKET_SIZE
-            raise ProtocolError(f"no client can work with a maximum packet size of {size}")
-        self.peer_maximum_qos = properties.get("maximum_qos", 2)
-        self.peer_retain_available = bool(properties.get("retain_available", 1))
+        if self._awaits_auth:
+            self._awaits_auth = False
+        self._obey(properties)
         self.keep_alive = properties.get("server_keep_alive", self.keep_alive)  # [MQTT-3.1.2-21]
         aliases = min(properties.get("topic_alias_maximum", 0), self._maximum_own_aliases)
         if aliases:  # [MQTT-3.2.2-17] [MQTT-3.2.2-18]
@@ -190,6 +194,21 @@ class ClientConnection(Connection):
         self.received.append(packet)
         if not self._waits:
             self.open()
+
+    def _obey(self, properties: Properties) -> None:
+        """Take note of what the server allows (section 3.2.2.3)."""
+        allowed = properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER)
+        if allowed < MAXIMUM_TWO_BYTE_INTEGER or self._maximum_in_flight < allowed:
+            self.peer_receive_maximum = min(allowed, self._maximum_in_flight)
+        if "maximum_packet_size" in properties:
+            size = properties["maximum_packet_size"]
+            if size < SMALLEST_PACKET_SIZE:
+                raise ProtocolError(f"no client can work with a maximum packet size of {size}")
+            self.peer_maximum_packet_size = size
+        if "maximum_qos" in properties:
+            self.peer_maximum_qos = properties["maximum_qos"]
+        if not properties.get("retain_available", 1):
+            self.peer_retain_available = False
 
     def open(self) -> None:
         """From now on messages may be sent; called by the owner of a connection that ``waits``."""
@@ -262,9 +281,9 @@ class ClientConnection(Connection):
             super()._receive_excess(message)
         if not self._has_remarked:
             self._has_remarked = True
-            self.remarks.append(
-                f"the server sends more unacknowledged messages than the {self.receive_maximum} "
-                f"of the Receive Maximum"
+            limit = self.receive_maximum
+            self.remarks = (
+                f"the server sends more unacknowledged messages than its limit, {limit}",
             )
 
     # --- requests

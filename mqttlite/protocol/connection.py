@@ -16,7 +16,7 @@ UNSUBSCRIBE and the acknowledgements that are due do not.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mqttlite.enums import ClosedBy, PacketType, ProtocolVersion, ReasonCode, describe_reason
@@ -36,8 +36,6 @@ from mqttlite.protocol.sending import V5, ConnectionState, Sender
 from mqttlite.protocol.session import Answer, Answerable, Receipt, ReceiptState, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mqttlite.message import Properties
 
 Acknowledger = Callable[[Answerable, Answer | None], None]
@@ -57,6 +55,9 @@ _PUBACK: Final = PacketType.PUBACK
 _WAITING: Final = ReceiptState.WAITING
 _ACKNOWLEDGED: Final = ReceiptState.ACKNOWLEDGED
 _ANSWERED: Final = ReceiptState.ANSWERED
+
+
+_NONE: Final[deque[Receipt]] = deque(maxlen=0)
 
 
 def explain(reason_code: int, properties: Properties) -> str:
@@ -99,6 +100,22 @@ class Connection(Sender):
     allows the peer.
     """
 
+    topic_alias_maximum = 0
+    redelivers = True
+    """Whether the peer keeps unacknowledged messages for the next connection."""
+    checks_payload_format = False
+    """Whether text that is no UTF-8 is refused (section 3.3.2.3.2)."""
+    refused_payloads = 0
+    acknowledger: Acknowledger | None = None
+    """What ``Message.ack()`` calls instead, if the owner of the connection has to take part."""
+    remarks: Sequence[str] = ()
+    """What the owner may want to log."""
+    _allows_problem_information = True
+    _unacknowledged: deque[Receipt] = _NONE  # in order of arrival
+    _answers_due = False  # some of them can be answered
+    _abandoned = 0
+    _room_given = 0  # times that an acknowledgement has made room for a message
+
     def __init__(
         self,
         session: Session,
@@ -111,25 +128,12 @@ class Connection(Sender):
         super().__init__(session, version)
         self.received: list[Packet] = []
         self.receive_maximum = receive_maximum
-        self.topic_alias_maximum = topic_alias_maximum
+        if topic_alias_maximum:
+            self.topic_alias_maximum = topic_alias_maximum
         self._reader = PacketReader(version, maximum_packet_size)
         self._last_received = 0.0
-        self.acknowledger: Acknowledger | None = None
-        """What ``Message.ack()`` calls instead, if the owner of the connection has to take part."""
-        self._unacknowledged: deque[Receipt] = deque()  # in order of arrival
-        self._answers_due = False  # some of them can be answered
-        self.redelivers = True
-        """Whether the peer keeps unacknowledged messages for the next connection."""
-        self._abandoned = 0
         self._incoming_in_flight = 0  # counts against receive_maximum
-        self._room_given = 0  # times that an acknowledgement has made room for a message
-        self.remarks: list[str] = []
-        """What the owner may want to log."""
         self._aliases: dict[int, str] = {}
-        self._allows_problem_information = True
-        self.checks_payload_format = False
-        """Whether text that is no UTF-8 is refused (section 3.3.2.3.2)."""
-        self.refused_payloads = 0
 
     # --- receiving
 
@@ -266,6 +270,8 @@ class Connection(Sender):
         receipt = Receipt(self, packet_id, qos)
         if qos == 2:
             self.session.incoming[packet_id] = receipt
+        if self._unacknowledged is _NONE:
+            self._unacknowledged = deque()
         self._unacknowledged.append(receipt)
         if is_invalid:
             self.refused_payloads += 1
@@ -293,6 +299,8 @@ class Connection(Sender):
             return  # its PUBREC will be sent in its turn
         if receipt.state is ReceiptState.ANSWERED:
             receipt.state = ReceiptState.ACKNOWLEDGED
+        if self._unacknowledged is _NONE:
+            self._unacknowledged = deque()
         self._unacknowledged.append(receipt)
         self._answers_due = True
 

@@ -80,34 +80,37 @@ class Sender:
 
     _peer = ClosedBy.SERVER
 
+    # What most connections never change stands here once for all of them: so an idle one is
+    # small, and objects with no more than thirty attributes of their own are also faster.
+    close_cause: ConnectionClosed | None = None
+    peer_receive_maximum = MAXIMUM_TWO_BYTE_INTEGER
+    peer_maximum_packet_size = MAXIMUM_PACKET_SIZE
+    peer_maximum_qos = 2
+    peer_retain_available = True
+    resumes_elsewhere = False  # the peer is not the one of the last connection
+    tracer: Tracer | None = None
+    """Called with "<" or ">" and every packet that comes or goes."""
+    _to_resend: deque[Outgoing] | None = None
+    _resend_ids: set[int] | frozenset[int] = frozenset()
+    _own_aliases: OutgoingAliases | None = None
+    # What publish_at_once() may do without a closer look; see _open().
+    _simple_size = -1
+    _simple_in_flight = 0
+    _no_properties = b""
+
     def __init__(self, session: Session, version: ProtocolVersion | None) -> None:
         self.session = session
         self.version = version or V5
         self.state = ConnectionState.CONNECTING
-        self.close_cause: ConnectionClosed | None = None
         self.completed: list[Outgoing] = []
         """Messages whose flow has ended."""
-        self.peer_receive_maximum = MAXIMUM_TWO_BYTE_INTEGER
-        self.peer_maximum_packet_size = MAXIMUM_PACKET_SIZE
-        self.peer_maximum_qos = 2
-        self.peer_retain_available = True
-        self.resumes_elsewhere = False  # the peer is not the one of the last connection
-        self.tracer: Tracer | None = None
-        """Called with "<" or ">" and every packet that comes or goes."""
         self.unsent_size = 0
         """Bytes that ``data_to_send()`` has not handed out yet."""
-        self._out: deque[bytes | memoryview] = deque()
+        self._out: list[bytes | memoryview] = []
         self._last_sent = 0.0
         self._in_flight = 0  # messages of QoS > 0 that count against peer_receive_maximum
-        self._to_resend: deque[Outgoing] = deque()
-        self._resend_ids: set[int] = set()
         # SUBSCRIBE and UNSUBSCRIBE: the answer's type, and the number of filters.
         self._requests: dict[int, tuple[type[Suback | Unsuback], int]] = {}
-        self._own_aliases: OutgoingAliases | None = None
-        # What publish_at_once() may do without a closer look; see _open().
-        self._simple_size = -1
-        self._simple_in_flight = 0
-        self._no_properties = b""
 
     def _open(self) -> None:
         """Messages may be sent from now on; what the peer allows is known."""
@@ -294,17 +297,22 @@ class Sender:
         [MQTT-4.4.0-1], and before anything new. No more messages at once than the peer's Receive
         Maximum; PUBREL does not wait for it [MQTT-4.9.0-3].
         """
+        if not self.session.outgoing:
+            return
+        waiting: deque[Outgoing] = deque()
+        self._to_resend = waiting
+        self._resend_ids = set()
         for outgoing in list(self.session.outgoing.values()):
             if outgoing.awaiting is PacketType.PUBCOMP:
                 self._in_flight += 1
                 self.send(Pubrel(outgoing.packet_id))
             else:
-                self._to_resend.append(outgoing)
+                waiting.append(outgoing)
                 self._resend_ids.add(outgoing.packet_id)
-                self._resend()
+                self._resend(waiting)
 
-    def _resend(self) -> None:
-        waiting = self._to_resend
+    def _resend(self, waiting: deque[Outgoing]) -> None:
+        assert isinstance(self._resend_ids, set)
         while waiting and self._in_flight < self.peer_receive_maximum:
             outgoing = waiting.popleft()
             self._resend_ids.discard(outgoing.packet_id)
@@ -384,7 +392,7 @@ class Sender:
             outgoing.response = packet.properties
         self.completed.append(outgoing)
         if self._to_resend:
-            self._resend()
+            self._resend(self._to_resend)
 
     # --- other packets
 
@@ -436,21 +444,21 @@ class Sender:
             out.clear()
             self.unsent_size = 0
             return data
-        parts: list[bytes | memoryview] = []
-        size = 0
-        while out and size < _WRITE_SIZE:
-            part = out.popleft()
-            room = _WRITE_SIZE - size
-            if len(part) > room:
-                if parts:  # joining is copying: only the begin of a payload goes with its header
-                    room = min(room, _JOINED_PAYLOAD)
-                view = memoryview(part)
-                out.appendleft(view[room:])
-                parts.append(view[:room])
-                size += room
-                break
-            parts.append(part)
-            size += len(part)
+        size = count = 0
+        while size < _WRITE_SIZE:
+            size += len(out[count])
+            count += 1
+        parts = out[:count]
+        del out[:count]
+        if size > _WRITE_SIZE:  # cut the last one
+            view = memoryview(parts.pop())
+            before = size - len(view)
+            # Joining is copying: only the begin of a payload goes with its header.
+            room = min(_WRITE_SIZE - before, _JOINED_PAYLOAD) if parts else _WRITE_SIZE
+            if room < len(view):
+                out.insert(0, view[room:])
+            parts.append(view[:room])
+            size = before + min(room, len(view))
         self.unsent_size -= size
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -154,7 +154,7 @@ class Session:
         self.last_packet_id = 0
         """The packet identifier that was given out last."""
         # Identifiers that became free while few were: to look for them would take long.
-        self._freed: deque[int] = deque(maxlen=MAXIMUM_PACKET_ID)
+        self._freed: deque[int] | None = None
 
     def allocate_packet_id(self, also_used: Container[int] = ()) -> int:
         """Return an identifier that no flow uses [MQTT-2.2.1-3], nor ``also_used`` holds.
@@ -178,6 +178,8 @@ class Session:
         """The flow of an outgoing message has ended."""
         del self.outgoing[packet_id]
         if len(self.outgoing) > _CROWDED:
+            if self._freed is None:
+                self._freed = deque(maxlen=MAXIMUM_PACKET_ID)
             self._freed.append(packet_id)
 
     def clear(self) -> list[Outgoing]:

@@ -390,7 +390,7 @@ class Client(ClientBase):
                 _log.exception("on_error raised")
 
     def _report(self, event: Event) -> None:
-        callback = self._callbacks[type(event)]
+        callback = self._callbacks.get(type(event))
         if callback is not None:
             self.dispatcher.put(partial(callback, event))
 

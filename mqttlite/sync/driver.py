@@ -474,7 +474,8 @@ class Driver:
         if dialing.connection is not None:
             self._socket = dialing.connection
             self._layer = dialing.layer
-            self.core.traces_packets = _packets_log.isEnabledFor(logging.DEBUG)
+            if _packets_log.isEnabledFor(logging.DEBUG) is not self.core.traces_packets:
+                self.core.traces_packets = not self.core.traces_packets
             self.core.transport_opened(now)
         elif dialing.error is not None:
             self.core.dial_failed(dialing.error, now)
