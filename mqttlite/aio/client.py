@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from random import random
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Final, Self, cast
-
-from typing_extensions import Unpack
+from typing import Any, Final, Self, Unpack, cast
 
 from mqttlite.aio.delivery import AsyncDelivery
 from mqttlite.aio.driver import FLUSH_SIZE, Driver

@@ -9,9 +9,7 @@ from random import random
 from secrets import token_hex
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self, cast
-
-from typing_extensions import Unpack
+from typing import Final, Self, Unpack, cast
 
 from mqttlite.client import (
     ClientCore,
