@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from os import urandom
 from random import random
-from secrets import token_hex
 from types import TracebackType
 from typing import Any, Final, Self, Unpack, cast
 
@@ -352,7 +352,7 @@ class AsyncClient(ClientBase):
         """
         core = self._core
         async with asyncio.timeout(timeout):
-            opened = core.open_replies(token_hex(8))
+            opened = core.open_replies(urandom(8).hex())
             self.driver.pump_soon()
             await self.driver.wait(opened, None)
             opened.result()

@@ -26,7 +26,6 @@ The half that gets a connection is in ``Connecting``, above which this class sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from logging import WARNING
 from typing import Any, Final, cast
@@ -64,6 +63,7 @@ from mqttlite.message import Message, Properties
 from mqttlite.packets import Auth, Connack, Disconnect, Packet, Suback, Unsuback
 from mqttlite.protocol import ClientConnection, ConnectionState
 from mqttlite.protocol.connection import Acknowledger
+from mqttlite.records import replace
 
 _GOODBYE: Final = 0.5
 """Seconds of the time-out of ``close()`` that are left for DISCONNECT."""

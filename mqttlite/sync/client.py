@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from os import urandom
 from random import random
-from secrets import token_hex
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self, Unpack, cast
@@ -344,7 +344,7 @@ class Client(ClientBase):
         driver = self.driver
         deadline = monotonic() + timeout
         with driver as core:
-            opened = core.open_replies(token_hex(8))
+            opened = core.open_replies(urandom(8).hex())
         driver.wait(opened, deadline - monotonic())
         opened.result()
         with driver as core:
