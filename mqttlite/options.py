@@ -38,8 +38,9 @@ A plain function is called in a thread of its own. With ``AsyncClient`` it may b
 function, which is awaited in its loop. What it raises makes the attempt a failed one.
 """
 
-_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+# Compiled when they are needed.
+_HEADER_NAME = r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
+_HEADER_VALUE = r"[\t\x20-\x7e]*"
 
 
 def check_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
@@ -52,9 +53,9 @@ def check_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
         if not isinstance(pair, (tuple, list)) or [type(each) for each in pair] != [str, str]:
             raise UsageError("headers are pairs of a name and a value, which are str")
         name, value = pair
-        if not _HEADER_NAME.fullmatch(name):
+        if not re.fullmatch(_HEADER_NAME, name):
             raise UsageError("the name of a header has characters that HTTP does not allow")
-        if not _HEADER_VALUE.fullmatch(value):
+        if not re.fullmatch(_HEADER_VALUE, value):
             raise UsageError(f"the header {name} has characters that HTTP does not allow")
         checked.append((name, value))
     return tuple(checked)

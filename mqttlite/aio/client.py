@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from os import urandom
-from random import random
 from types import TracebackType
 from typing import Any, Final, Self, Unpack, cast
 
@@ -41,6 +40,11 @@ _SENT: Final = Fate.SENT
 _log = logging.getLogger("mqttlite.aio")
 
 
+def _random() -> float:
+    """From 0 to 1; the module ``random`` would take longer to import than it is worth."""
+    return int.from_bytes(urandom(6)) / 2**48
+
+
 class AsyncClient(ClientBase):
     """An MQTT client for asyncio; ``Client`` is the same for threads.
 
@@ -50,7 +54,7 @@ class AsyncClient(ClientBase):
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
-        core = ClientCore(options, random)
+        core = ClientCore(options, _random)
         self.driver = Driver(core, self._report, self._report_drops)
         self._reports_drops = False
         self._handled: set[AsyncSubscription] = set()

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from os import urandom
-from random import random
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self, Unpack, cast
@@ -46,6 +45,11 @@ _SENT: Final = Fate.SENT
 _log = logging.getLogger("mqttlite.sync")
 
 
+def _random() -> float:
+    """From 0 to 1; the module ``random`` would take longer to import than it is worth."""
+    return int.from_bytes(urandom(6)) / 2**48
+
+
 class Client(ClientBase):
     """An MQTT client for threads; ``AsyncClient`` is the same for asyncio.
 
@@ -55,7 +59,7 @@ class Client(ClientBase):
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
-        core = ClientCore(options, random)
+        core = ClientCore(options, _random)
         self.driver = Driver(core, self._report, self._report_drops, "mqttlite")
         self._reports_drops = False
         self.dispatcher = Dispatcher("mqttlite handlers")
