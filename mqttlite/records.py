@@ -44,7 +44,18 @@ def field(
 class _Layout:
     """What the methods have to know about the class of their object."""
 
-    __slots__ = ("defaults", "factories", "flags", "hidden", "kinds", "names", "positional", "twin")
+    __slots__ = (
+        "defaults",
+        "factories",
+        "flags",
+        "has_post_init",
+        "hidden",
+        "kinds",
+        "names",
+        "positional",
+        "setters",
+        "twin",
+    )
 
     def __init__(self, cls: type, flags: dict[str, Any]) -> None:
         kinds = cls.__annotations__.items()
@@ -55,6 +66,9 @@ class _Layout:
         self.defaults: dict[str, Any] = {}
         self.factories: dict[str, Callable[[], Any]] = {}
         self.hidden: set[str] = set()
+        self.has_post_init = "__post_init__" in vars(cls)
+        self.setters: dict[str, Callable[[Any, Any], None]] = {}
+        """What sets the slots, also of frozen records; known when the class has been made."""
         self.twin: type | None = None
         """The dataclass that the class could be, if somebody has asked for it."""
         for name in self.names:
@@ -103,6 +117,7 @@ def record(
         }
         again: Any = type(cls)
         made: type[T] = again(cls.__name__, cls.__bases__, namespace)
+        layout.setters = {name: vars(made)[name].__set__ for name in layout.names}
         return made
 
     return make
@@ -119,22 +134,34 @@ def replace(record: T, /, **changes: Any) -> T:
     return type(record)(**{name: getattr(record, name) for name in field_names(record)} | changes)
 
 
-_set: Final = object.__setattr__
-
-
 def _init(self: Any, /, *args: Any, **kwargs: Any) -> None:
     layout: _Layout = self.__record__
-    given = dict(zip(layout.positional, args, strict=False)) | kwargs
-    values = layout.defaults | given
-    for name, factory in layout.factories.items():
-        if name not in given:
-            values[name] = factory()
-    if len(given) != len(args) + len(kwargs) or values.keys() != layout.kinds.keys():
-        raise TypeError(f"{type(self).__name__}() {_explain(layout, args, kwargs)}")
-    for name, value in values.items():
-        _set(self, name, value)
-    if hasattr(self, "__post_init__"):
+    values = layout.defaults.copy()
+    if args:
+        names = layout.positional
+        if len(args) > len(names) or (kwargs and not kwargs.keys().isdisjoint(names[: len(args)])):
+            raise _mistake(self, args, kwargs)
+        values.update(zip(names, args, strict=False))
+    if kwargs:
+        values.update(kwargs)
+    if layout.factories:
+        for name, factory in layout.factories.items():
+            if name not in values:
+                values[name] = factory()
+    if len(values) != len(layout.names):
+        raise _mistake(self, args, kwargs)
+    setters = layout.setters
+    try:
+        for name, value in values.items():
+            setters[name](self, value)
+    except KeyError:  # one is missing, and another is not known
+        raise _mistake(self, args, kwargs) from None
+    if layout.has_post_init:
         self.__post_init__()
+
+
+def _mistake(record: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:
+    return TypeError(f"{type(record).__name__}() {_explain(record.__record__, args, kwargs)}")
 
 
 def _explain(layout: _Layout, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -181,7 +208,7 @@ def _refuse(self: Any, name: str, value: Any = None) -> None:  # noqa: ARG001 - 
 def _restore(self: Any, state: tuple[None, dict[str, Any]]) -> None:
     """Copy or unpickle a frozen record."""
     for name, value in state[1].items():
-        _set(self, name, value)
+        self.__record__.setters[name](self, value)
 
 
 class _OfTwin:
