@@ -39,6 +39,8 @@ if TYPE_CHECKING:  # they are slow to import, and not every program needs them
 
     from mqttlite.auth import AuthHandler
 
+_DEFAULT_RECONNECT = Reconnect()
+
 
 class ClientBase:
     """The arguments of a client, which both clients take.
@@ -212,7 +214,7 @@ class ClientBase:
             request_response_information=bool(request_response_information),
             check_payload_format=bool(check_payload_format),
             user_properties=user_properties,
-            reconnect=Reconnect() if reconnect is True else (reconnect or None),
+            reconnect=_DEFAULT_RECONNECT if reconnect is True else (reconnect or None),
             outbox_messages=outbox_messages,
             outbox_bytes=outbox_bytes,
             when_full=when_full,

@@ -40,6 +40,8 @@ VERSIONS: dict[str, ProtocolVersion] = {
     "3.1": ProtocolVersion.MQTT_3_1,
 }
 
+_DEFAULT_TLS = TLS()
+
 _IN_FLIGHT_3 = 20
 """Messages in flight to a server of MQTT 3.x, which cannot say how many it takes: Mosquitto 2.0
 acknowledges QoS 2 messages beyond its limit, 20 by default, and loses them."""
@@ -294,7 +296,7 @@ def as_tls(tls: Any) -> TLS:
     if isinstance(tls, TLS):
         return tls
     if tls is None or isinstance(tls, bool):
-        return TLS()
+        return _DEFAULT_TLS
     return TLS(context=tls)
 
 
