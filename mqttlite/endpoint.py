@@ -1,16 +1,15 @@
 """Where a server is: a URL, taken apart and checked."""
 
-from dataclasses import dataclass, field, replace
-from urllib.parse import unquote, urlsplit
-
 from mqttlite.errors import NotSupported, UsageError
+from mqttlite.records import field, record, replace
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _SCHEMES = "mqtt://, mqtts:// (TLS), ws:// or wss:// (WebSocket) or unix://"
 _WEBSOCKET_PATH = "/mqtt"
+_PLAIN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Endpoint:
     """A server's address, from a URL such as ``mqtts://user:secret@broker.example:8883``.
 
@@ -52,7 +51,7 @@ class Endpoint:
         """
         if not isinstance(url, str):
             raise UsageError(f"a URL must be a str, not {type(url).__name__}")
-        scheme, separator, _ = url.partition("://")
+        scheme, separator, rest = url.partition("://")
         if not separator:
             raise UsageError('the URL has no scheme: write "mqtt://" or "mqtts://" before the host')
         scheme = scheme.lower()
@@ -60,6 +59,12 @@ class Endpoint:
             raise NotSupported(f"quic:// is not supported yet: use {_SCHEMES}")
         if scheme != "unix" and scheme not in _DEFAULT_PORTS:
             raise UsageError(f"unknown URL scheme {scheme!r}: use {_SCHEMES}")
+        if scheme in ("mqtt", "mqtts"):
+            host, _, digits = rest.partition(":")
+            if _is_plain(host, digits):
+                return cls(scheme, host.lower(), int(digits or _DEFAULT_PORTS[scheme]))
+        from urllib.parse import urlsplit  # noqa: PLC0415 - see _is_plain()
+
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -119,12 +124,23 @@ def parse_server_reference(reference: str, base: Endpoint) -> list[Endpoint]:
     return servers
 
 
+def _is_plain(host: str, port: str) -> bool:
+    """Whether there is no need of ``urllib``, which is slow to import, to say what a URL means."""
+    if not host or not _PLAIN_CHARACTERS.issuperset(host):
+        return False
+    return not port or (
+        len(port) < 6 and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+    )
+
+
 def _bracket(name: str) -> str:
     """An IPv6 address without a port may come without its brackets."""
     return f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
 
 
 def _unquote(text: str) -> str:
+    from urllib.parse import unquote  # noqa: PLC0415 - see _is_plain()
+
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Protocol, TypedDict, cast
-
-from typing_extensions import Unpack
+from typing import Protocol, TypedDict, Unpack, cast
 
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import UsageError

@@ -1,14 +1,18 @@
 """Values that say how a client is to behave: versions, policies, reconnection, TLS."""
 
+from __future__ import annotations
+
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from os import PathLike
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import UsageError
+from mqttlite.records import field, record
+
+if TYPE_CHECKING:  # it is slow to import, and many programs need no TLS
+    import ssl
 
 Version = Literal["5.0", "3.1.1", "3.1"]
 """A protocol version, as it is given to a client."""
@@ -34,8 +38,9 @@ A plain function is called in a thread of its own. With ``AsyncClient`` it may b
 function, which is awaited in its loop. What it raises makes the attempt a failed one.
 """
 
-_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+# Compiled when they are needed.
+_HEADER_NAME = r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
+_HEADER_VALUE = r"[\t\x20-\x7e]*"
 
 
 def check_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
@@ -48,9 +53,9 @@ def check_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
         if not isinstance(pair, (tuple, list)) or [type(each) for each in pair] != [str, str]:
             raise UsageError("headers are pairs of a name and a value, which are str")
         name, value = pair
-        if not _HEADER_NAME.fullmatch(name):
+        if not re.fullmatch(_HEADER_NAME, name):
             raise UsageError("the name of a header has characters that HTTP does not allow")
-        if not _HEADER_VALUE.fullmatch(value):
+        if not re.fullmatch(_HEADER_VALUE, value):
             raise UsageError(f"the header {name} has characters that HTTP does not allow")
         checked.append((name, value))
     return tuple(checked)
@@ -81,7 +86,7 @@ that they name; the table counts if that is not possible.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Reconnect:
     """How a client comes back after it has lost its connection.
 
@@ -130,7 +135,7 @@ class Reconnect:
             raise UsageError("Reconnect.return_after must be positive, in seconds")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class TLS:
     """How a server's certificate is checked, and what the client shows of itself.
 
@@ -155,10 +160,12 @@ class TLS:
     def __post_init__(self) -> None:
         if self.private_key is not None and self.certificate is None:
             raise UsageError("TLS.private_key needs TLS.certificate")
-        if self.context is not None and not isinstance(self.context, ssl.SSLContext):
-            raise UsageError(
-                f"tls must be True, a TLS or an ssl.SSLContext, not {type(self.context).__name__}"
-            )
+        if self.context is not None:
+            import ssl  # noqa: PLC0415 - as above
+
+            if not isinstance(self.context, ssl.SSLContext):
+                kind = type(self.context).__name__
+                raise UsageError(f"tls must be True, a TLS or an ssl.SSLContext, not {kind}")
         own = (self.ca_file, self.certificate, self.password)
         if self.context is not None and (any(own) or self.alpn or not self.verify):
             raise UsageError(

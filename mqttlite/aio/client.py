@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from random import random
-from secrets import token_hex
+from os import urandom
 from types import TracebackType
-from typing import Any, Final, Self, cast
-
-from typing_extensions import Unpack
+from typing import Any, Final, Self, Unpack, cast
 
 from mqttlite.aio.delivery import AsyncDelivery
 from mqttlite.aio.driver import FLUSH_SIZE, Driver
@@ -43,6 +40,11 @@ _SENT: Final = Fate.SENT
 _log = logging.getLogger("mqttlite.aio")
 
 
+def _random() -> float:
+    """From 0 to 1; the module ``random`` would take longer to import than it is worth."""
+    return int.from_bytes(urandom(6)) / 2**48
+
+
 class AsyncClient(ClientBase):
     """An MQTT client for asyncio; ``Client`` is the same for threads.
 
@@ -52,7 +54,7 @@ class AsyncClient(ClientBase):
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
-        core = ClientCore(options, random)
+        core = ClientCore(options, _random)
         self.driver = Driver(core, self._report, self._report_drops)
         self._reports_drops = False
         self._handled: dict[AsyncSubscription, None] = {}  # an empty set would be larger
@@ -354,7 +356,7 @@ class AsyncClient(ClientBase):
         """
         core = self._core
         async with asyncio.timeout(timeout):
-            opened = core.open_replies(token_hex(8))
+            opened = core.open_replies(urandom(8).hex())
             self.driver.pump_soon()
             await self.driver.wait(opened, None)
             opened.result()

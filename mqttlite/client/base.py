@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Sequence
-from inspect import iscoroutinefunction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mqttlite.auth import AuthHandler
 from mqttlite.client.core import ClientCore
 from mqttlite.client.counters import Counters
 from mqttlite.client.events import Connected, Disconnected, Dropped, DropReason, Reconnecting
@@ -19,7 +16,7 @@ from mqttlite.client.options import (
     check_user_properties,
     encode_password,
 )
-from mqttlite.client.subscriptions import SubscriptionState
+from mqttlite.client.subscriptions import SubscriptionState, is_coroutine_function
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, UsageError
@@ -36,6 +33,13 @@ from mqttlite.options import (
     check_headers,
 )
 from mqttlite.packets import Connack, Disconnect
+
+if TYPE_CHECKING:  # they are slow to import, and not every program needs them
+    import ssl
+
+    from mqttlite.auth import AuthHandler
+
+_DEFAULT_RECONNECT = Reconnect()
 
 
 class ClientBase:
@@ -161,7 +165,7 @@ class ClientBase:
         for callback in (on_connect, on_disconnect, on_reconnecting, on_dropped, on_error):
             if callback is not None and not callable(callback):
                 raise UsageError(f"on_connect and the like are functions, not {callback!r}")
-            if iscoroutinefunction(callback):
+            if is_coroutine_function(callback):
                 raise UsageError("on_connect and the like are plain functions, not coroutines")
         if auth is not None and not all(
             callable(getattr(auth, name, None)) for name in ("start", "respond", "finish")
@@ -210,7 +214,7 @@ class ClientBase:
             request_response_information=bool(request_response_information),
             check_payload_format=bool(check_payload_format),
             user_properties=user_properties,
-            reconnect=Reconnect() if reconnect is True else (reconnect or None),
+            reconnect=_DEFAULT_RECONNECT if reconnect is True else (reconnect or None),
             outbox_messages=outbox_messages,
             outbox_bytes=outbox_bytes,
             when_full=when_full,

@@ -77,7 +77,6 @@ class Connecting:
         self.notices: list[tuple[str, int, str]] = []
         """What is to be logged, by logger and level: by the shell, when it holds no lock."""
         self._servers = Servers(options, random)
-        self._reconnect = options.reconnect
         self._backoff = Backoff(options.reconnect or Reconnect(), random)
         self._given = Given()
         self._counters = Counters()
@@ -113,7 +112,8 @@ class Connecting:
         if self.state is not ClientState.IDLE:
             raise UsageError("the client is connected already, or about to be")
         self._connecting = Operation()
-        self.failure = None
+        if self.failure is not None:
+            self.failure = None
         self._first = True
         self._has_dialed = False
         self._servers.reset()
@@ -256,7 +256,7 @@ class Connecting:
         lasted = now - self._connected_at
         self._backoff.connection_lasted(lasted)
         self._servers.connection_lasted(lasted)
-        if self._reconnect is not None and self._servers.redirect(error, self._given):
+        if self.options.reconnect is not None and self._servers.redirect(error, self._given):
             self._notice(INFO, f"{error}: following")
             self.events.append(Disconnected(error, 0.0))
             self._begin_attempt(now)
@@ -266,7 +266,7 @@ class Connecting:
     def _round_failed(self, error: Exception, now: float) -> None:
         """No server could be connected: ``connect()`` fails, or it is tried again later."""
         self._attempt_deadline = None
-        policy = self._reconnect
+        policy = self.options.reconnect
         if self._connecting is None or (policy is not None and policy.retry_first):
             self._retry_later(error, now)
         else:
@@ -306,7 +306,7 @@ class Connecting:
 
     def _retry_later(self, error: Exception, now: float) -> None:
         """Wait for the next attempt, or give up, as the policy says."""
-        policy = self._reconnect
+        policy = self.options.reconnect
         delay = None
         if policy is not None and _said_by_server(error) not in policy.final_reason_codes:
             delay = self._backoff.next_delay()

@@ -26,7 +26,6 @@ The half that gets a connection is in ``Connecting``, above which this class sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from logging import WARNING
 from typing import Any, Final, cast
@@ -64,6 +63,7 @@ from mqttlite.message import Message, Properties
 from mqttlite.packets import Auth, Connack, Disconnect, Packet, Suback, Unsuback
 from mqttlite.protocol import ClientConnection, ConnectionState
 from mqttlite.protocol.connection import Acknowledger
+from mqttlite.records import replace
 
 _GOODBYE: Final = 0.5
 """Seconds of the time-out of ``close()`` that are left for DISCONNECT."""
@@ -301,7 +301,7 @@ class ClientCore(Connecting):
         self._first = False
         self._servers.connected()
         self._counters.connections += 1
-        policy = self._reconnect
+        policy = self.options.reconnect
         if policy is not None and policy.return_after and not self._servers.is_preferred:
             self._return_at = now + policy.return_after
         assigned = (connack.properties or {}).get("assigned_client_identifier")

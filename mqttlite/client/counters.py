@@ -1,12 +1,14 @@
 """What a client has done, in numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from mqttlite.client.events import DropReason
+from mqttlite.records import field, record
 
 
-@dataclass(slots=True)
+@record()
 class Counters:
     """A client's numbers as they were when it was asked: ``client.counters``.
 

@@ -1,14 +1,16 @@
 """What the core reports: the connection as it comes and goes, and messages that are dropped."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from mqttlite.packets import Connack
+from mqttlite.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Connected:
     """The server has accepted the connection; ``connack`` is what it said.
 
@@ -19,7 +21,7 @@ class Connected:
     server: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Disconnected:
     """The connection, or an attempt to connect, has ended because of ``error``.
 
@@ -31,7 +33,7 @@ class Disconnected:
     retry_in: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Reconnecting:
     """A server is about to be tried, other than at the beginning of ``connect()``.
 
@@ -62,7 +64,7 @@ class DropReason(Enum):
     """Published, and more than the server takes that is connected now."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Dropped:
     """``count`` messages were dropped since the last report of the same kind.
 
@@ -78,7 +80,7 @@ Event = Connected | Disconnected | Reconnecting
 """What is reported at once, in order."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, eq=False)
 class Question:
     """Functions of the program to call, by name; then ``ClientCore.answered()``.
 

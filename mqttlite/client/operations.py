@@ -6,12 +6,12 @@ puts something of its own into ``waiters``, and finds the operation in ``ClientC
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from mqttlite.enums import Fate, ReasonCode, describe_reason
 from mqttlite.errors import MqttError, PublishError
 from mqttlite.protocol import Outgoing
+from mqttlite.records import field, record
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Operation(Generic[T]):
         return self.value  # type: ignore[return-value]  # T where it is done
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Unsubscribed:
     """What the server said to UNSUBSCRIBE (MQTT 5.0 section 3.11); MQTT 3.x says nothing."""
 

@@ -1,10 +1,10 @@
 """Everything that can be set when a client is made, checked before anything happens."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from __future__ import annotations
 
-from mqttlite.auth import AuthHandler
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import PacketType, ProtocolVersion
 from mqttlite.errors import NotSupported, UsageError
@@ -29,12 +29,18 @@ from mqttlite.packets import Connect, Disconnect, encode
 from mqttlite.packets.properties import encode_properties
 from mqttlite.packets.reasons import CLIENT_DISCONNECT_CODES
 from mqttlite.packets.wire import encode_string
+from mqttlite.records import field, record
+
+if TYPE_CHECKING:  # it is slow to import, and few programs need it
+    from mqttlite.auth import AuthHandler
 
 VERSIONS: dict[str, ProtocolVersion] = {
     "5.0": ProtocolVersion.MQTT_5_0,
     "3.1.1": ProtocolVersion.MQTT_3_1_1,
     "3.1": ProtocolVersion.MQTT_3_1,
 }
+
+_DEFAULT_TLS = TLS()
 
 _IN_FLIGHT_3 = 20
 """Messages in flight to a server of MQTT 3.x, which cannot say how many it takes: Mosquitto 2.0
@@ -45,7 +51,7 @@ SESSION_GRACE = 300
 so that a reconnection finds it; such a session is ended by ``close()``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Given:
     """What an attempt to connect needs that may be asked for anew each time."""
 
@@ -56,7 +62,7 @@ class Given:
     authentication_data: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class ClientOptions:
     """The checked arguments of a client; ``mqttlite.Client`` says what each of them means.
 
@@ -290,7 +296,7 @@ def as_tls(tls: Any) -> TLS:
     if isinstance(tls, TLS):
         return tls
     if tls is None or isinstance(tls, bool):
-        return TLS()
+        return _DEFAULT_TLS
     return TLS(context=tls)
 
 

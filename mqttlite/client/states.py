@@ -1,12 +1,14 @@
 """How far a client is, and what it wants done with its network connection."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
 from enum import Enum
 
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ProtocolVersion
 from mqttlite.limits import MAXIMUM_PACKET_SIZE
 from mqttlite.options import TLS
+from mqttlite.records import field, record
 
 
 class ClientState(Enum):
@@ -20,7 +22,7 @@ class ClientState(Enum):
     WAITING = "waiting"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Dial:
     """Open a network connection; then call ``transport_opened`` or ``dial_failed``."""
 
@@ -32,7 +34,7 @@ class Dial:
     maximum_packet_size: int = MAXIMUM_PACKET_SIZE
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class HangUp:
     """Close the network connection, or stop opening one; then call ``transport_closed``.
 

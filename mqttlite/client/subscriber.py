@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
@@ -15,6 +14,7 @@ from mqttlite.errors import NotSupported, SubscribeError, UnsubscribeError, Usag
 from mqttlite.message import Properties
 from mqttlite.packets import Suback, Unsuback
 from mqttlite.protocol import ClientConnection
+from mqttlite.records import replace
 
 T = TypeVar("T", bound=Hashable)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from inspect import iscoroutinefunction
+from types import FunctionType
 from typing import Any, Final, Literal
 
 from mqttlite.client.operations import Operation
@@ -26,6 +26,8 @@ _ROUTES_CACHED: Final = 16_384
 _LONGEST_CACHED: Final = 256  # characters of a topic
 _MOST_IDENTIFIERS_CACHED: Final = 8
 _MOST_IDENTIFIED: Final = 10_000
+
+_CO_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
 
 
 class SubscriptionState:
@@ -420,8 +422,23 @@ def check_handler(handler: object, *, may_wait: bool = True) -> None:
     """Raise UsageError if a handler cannot be called, or is a coroutine and may not be one."""
     if handler is not None and not callable(handler):
         raise UsageError(f"a handler is a function, not {type(handler).__name__}")
-    if not may_wait and iscoroutinefunction(handler):
+    if not may_wait and is_coroutine_function(handler):
         raise UsageError("coroutine functions are for AsyncClient: give a plain one as handler")
+
+
+def is_coroutine_function(function: object) -> bool:
+    """``inspect.iscoroutinefunction()``; for plain functions and methods without that module.
+
+    It takes longer to import than half of this package.
+    """
+    if function is None:
+        return False
+    plain = getattr(function, "__func__", function)
+    if type(plain) is FunctionType and not plain.__dict__:  # where inspect leaves its mark
+        return bool(plain.__code__.co_flags & _CO_COROUTINE)
+    from inspect import iscoroutinefunction  # noqa: PLC0415
+
+    return iscoroutinefunction(function)
 
 
 def make_subscription(

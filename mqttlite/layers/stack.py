@@ -6,8 +6,6 @@ from typing import Protocol
 
 from mqttlite.client import Dial
 from mqttlite.enums import ProtocolVersion
-from mqttlite.layers.tls import TlsLayer, make_context
-from mqttlite.layers.websocket import WebSocketLayer
 
 
 class Layer(Protocol):
@@ -115,10 +113,15 @@ def make_layer(dial: Dial) -> Layer | None:
     """
     endpoint = dial.endpoint
     layer: Layer | None = None
+    # A program that uses no TLS, or no WebSocket, does not wait for these to be imported.
     if endpoint.tls:
+        from mqttlite.layers.tls import TlsLayer, make_context  # noqa: PLC0415
+
         hostname = dial.tls.server_hostname or endpoint.host
         layer = TlsLayer(make_context(dial.tls), hostname)
     if endpoint.is_websocket:
+        from mqttlite.layers.websocket import WebSocketLayer  # noqa: PLC0415
+
         is_3_1 = dial.version == ProtocolVersion.MQTT_3_1
         websocket = WebSocketLayer(
             endpoint.host,

@@ -5,8 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import certifi
-
 from mqttlite.options import TLS
 
 _READ_SIZE: Final = 64 * 1024
@@ -99,6 +97,8 @@ def make_context(tls: TLS) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif tls.ca_file is None and not _system_has_roots(context):
+        import certifi  # noqa: PLC0415 - it is slow to import, and few systems need it
+
         context.load_verify_locations(certifi.where())
     if tls.certificate is not None:
         context.load_cert_chain(

@@ -1,11 +1,11 @@
 """Packets in words, for the log: no payload, no password, nothing that may be a secret."""
 
-from dataclasses import fields
 from typing import Any, Final
 
 from mqttlite.enums import describe_reason
 from mqttlite.message import Message, Properties, Will
 from mqttlite.packets.types import Packet
+from mqttlite.records import field_names
 from mqttlite.topics import shorten
 
 _HIDDEN: Final = {"username", "password", "authentication_data", "correlation_data"}
@@ -23,9 +23,9 @@ def describe(packet: Packet) -> str:
             words.append(f"packet_id={packet.packet_id}")
     else:
         words = [type(packet).__name__.upper()]
-        for field in fields(packet):
-            if field.name != "properties":
-                words += _field(field.name, getattr(packet, field.name))
+        for name in field_names(packet):
+            if name != "properties":
+                words += _field(name, getattr(packet, name))
     words += _properties(getattr(packet, "properties", None))
     return " ".join(words)
 

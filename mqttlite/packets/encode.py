@@ -38,7 +38,9 @@ from mqttlite.topics import encode_filter, encode_topic, is_shared
 V5: Final = ProtocolVersion.MQTT_5_0
 
 PUBLISH_STARTS: Final = tuple(
-    bytes((PacketType.PUBLISH << 4 | flags, length)) for flags in range(16) for length in range(128)
+    bytes((first, length))
+    for first in range(PacketType.PUBLISH << 4, (PacketType.PUBLISH << 4) + 16)
+    for length in range(128)
 )
 """The two bytes that begin a PUBLISH with a Remaining Length below 128: at flags << 7 | length."""
 

@@ -4,14 +4,16 @@ Fields that a version does not know are ignored when it is written, and have the
 it was read. Return codes of MQTT 3.x are given as the reason codes of MQTT 5.
 """
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
 from typing import ClassVar
 
 from mqttlite.enums import PacketType, ProtocolVersion, ReasonCode
 from mqttlite.message import Message, Properties, Will
+from mqttlite.records import field, record
 
 
-@dataclass(slots=True)
+@record()
 class Connect:
     """The client asks for a connection (section 3.1)."""
 
@@ -26,7 +28,7 @@ class Connect:
     version: ProtocolVersion = ProtocolVersion.MQTT_5_0
 
 
-@dataclass(slots=True)
+@record()
 class Connack:
     """The server accepts or refuses the connection (section 3.2)."""
 
@@ -35,7 +37,7 @@ class Connack:
     properties: Properties | None = None
 
 
-@dataclass(slots=True)
+@record()
 class Acknowledgement:
     """What PUBACK, PUBREC, PUBREL and PUBCOMP have in common (sections 3.4 to 3.7)."""
 
@@ -44,6 +46,14 @@ class Acknowledgement:
     packet_id: int
     reason_code: int = 0
     properties: Properties | None = None
+
+    # Built once for every message: not with the __init__ that all records share.
+    def __init__(
+        self, packet_id: int, reason_code: int = 0, properties: Properties | None = None
+    ) -> None:
+        self.packet_id = packet_id
+        self.reason_code = reason_code
+        self.properties = properties
 
 
 class Puback(Acknowledgement):
@@ -74,7 +84,7 @@ class Pubcomp(Acknowledgement):
     packet_type = PacketType.PUBCOMP
 
 
-@dataclass(slots=True)
+@record()
 class SubscriptionOptions:
     """How a filter is subscribed to (section 3.8.3.1); MQTT 3.x knows only ``qos``."""
 
@@ -84,7 +94,7 @@ class SubscriptionOptions:
     retain_handling: int = 0
 
 
-@dataclass(slots=True)
+@record()
 class Subscribe:
     """The client subscribes to filters (section 3.8)."""
 
@@ -93,7 +103,7 @@ class Subscribe:
     properties: Properties | None = None
 
 
-@dataclass(slots=True)
+@record()
 class Suback:
     """The answer to SUBSCRIBE, a reason code for each filter (section 3.9)."""
 
@@ -102,7 +112,7 @@ class Suback:
     properties: Properties | None = None
 
 
-@dataclass(slots=True)
+@record()
 class Unsubscribe:
     """The client unsubscribes from filters (section 3.10)."""
 
@@ -111,7 +121,7 @@ class Unsubscribe:
     properties: Properties | None = None
 
 
-@dataclass(slots=True)
+@record()
 class Unsuback:
     """The answer to UNSUBSCRIBE, in MQTT 5 with a reason code for each filter (section 3.11)."""
 
@@ -120,17 +130,17 @@ class Unsuback:
     properties: Properties | None = None
 
 
-@dataclass(slots=True)
+@record()
 class Pingreq:
     """Is anybody there? (section 3.12)."""
 
 
-@dataclass(slots=True)
+@record()
 class Pingresp:
     """Yes (section 3.13)."""
 
 
-@dataclass(slots=True)
+@record()
 class Disconnect:
     """The end of the connection (section 3.14)."""
 
@@ -138,7 +148,7 @@ class Disconnect:
     properties: Properties | None = None
 
 
-@dataclass(slots=True)
+@record()
 class Auth:
     """A step of an enhanced authentication (section 3.15)."""
 

@@ -283,7 +283,7 @@ class ClientConnection(Connection):
             self._has_remarked = True
             limit = self.receive_maximum
             self.remarks = (
-                f"the server sends more unacknowledged messages than its limit, {limit}",
+                f"the server sends more messages than the Receive Maximum, {limit}, allows",
             )
 
     # --- requests

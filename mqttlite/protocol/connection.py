@@ -392,7 +392,7 @@ class Connection(Sender):
 
     def _send_answer(self, receipt: Receipt, answer: Answer) -> None:
         """Send an acknowledgement of any kind."""
-        reason_code, properties = answer
+        reason_code, properties = answer.reason_code, answer.properties
         if receipt.qos == 1:
             self.send(Puback(receipt.packet_id, reason_code, properties))
             return

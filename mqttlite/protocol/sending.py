@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -36,6 +35,7 @@ from mqttlite.packets.properties import encode_properties
 from mqttlite.packets.reasons import REASON_CODES
 from mqttlite.packets.types import Acknowledgement
 from mqttlite.protocol.aliases import ALIAS_SIZE, OutgoingAliases
+from mqttlite.records import replace
 from mqttlite.topics import encode_topic, encoded_topics
 
 if TYPE_CHECKING:

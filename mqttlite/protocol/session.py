@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mqttlite.enums import PacketType
 from mqttlite.errors import UsageError
 from mqttlite.limits import MAXIMUM_PACKET_ID
 from mqttlite.packets.properties import encode_properties
 from mqttlite.packets.reasons import REASON_CODES
+from mqttlite.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -83,7 +84,8 @@ class Answerable(Protocol):
         """The application has processed the message, or refuses it."""
 
 
-class Answer(NamedTuple):
+@record(frozen=True)
+class Answer:
     """What an acknowledgement says beyond that all is well."""
 
     reason_code: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine
-from inspect import isawaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from mqttlite.client import Question
@@ -59,7 +58,7 @@ class Asker:
 
 def _call(function: Callable[[], Any]) -> Any:
     answer = function()
-    if isawaitable(answer):
+    if isinstance(answer, Awaitable):
         if isinstance(answer, Coroutine):  # one that is not awaited would be complained about
             answer.close()
         raise UsageError("coroutine functions are for AsyncClient: give a plain one")

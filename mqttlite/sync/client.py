@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from random import random
-from secrets import token_hex
+from os import urandom
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self, cast
-
-from typing_extensions import Unpack
+from typing import Final, Self, Unpack, cast
 
 from mqttlite.client import (
     ClientCore,
@@ -48,6 +45,11 @@ _SENT: Final = Fate.SENT
 _log = logging.getLogger("mqttlite.sync")
 
 
+def _random() -> float:
+    """From 0 to 1; the module ``random`` would take longer to import than it is worth."""
+    return int.from_bytes(urandom(6)) / 2**48
+
+
 class Client(ClientBase):
     """An MQTT client for threads; ``AsyncClient`` is the same for asyncio.
 
@@ -57,7 +59,7 @@ class Client(ClientBase):
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
-        core = ClientCore(options, random)
+        core = ClientCore(options, _random)
         self.driver = Driver(core, self._report, self._report_drops, "mqttlite")
         self._reports_drops = False
         self.dispatcher = Dispatcher("mqttlite handlers")
@@ -346,7 +348,7 @@ class Client(ClientBase):
         driver = self.driver
         deadline = monotonic() + timeout
         with driver as core:
-            opened = core.open_replies(token_hex(8))
+            opened = core.open_replies(urandom(8).hex())
         driver.wait(opened, deadline - monotonic())
         opened.result()
         with driver as core:

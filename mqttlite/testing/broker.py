@@ -12,10 +12,8 @@ from ipaddress import ip_address
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, Unpack
 from urllib.parse import quote
-
-from typing_extensions import Unpack
 
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import UsageError

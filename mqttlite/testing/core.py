@@ -28,9 +28,7 @@ in doubt in the specification is done as Mosquitto does it: ``$share`` works in 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
-
-from typing_extensions import Unpack
+from typing import Unpack, cast
 
 from mqttlite.enums import ReasonCode
 from mqttlite.errors import PacketTooLarge, UsageError

@@ -98,5 +98,42 @@ def test_a_program_with_threads_never_imports_asyncio() -> None:
     assert "asyncio" not in loaded
 
 
+# What is slow to import is not loaded before a program needs it.
+SLOW = {
+    "asyncio",
+    "ast",
+    "certifi",
+    "dataclasses",
+    "email",
+    "hashlib",
+    "hmac",
+    "importlib.resources",
+    "inspect",
+    "ipaddress",
+    "pathlib",
+    "random",
+    "secrets",
+    "ssl",
+    "tempfile",
+    "typing_extensions",
+    "unicodedata",
+    "urllib.parse",
+    "urllib.request",
+    "websockets",
+}
+
+
+def test_a_client_loads_nothing_that_is_slow_and_not_needed() -> None:
+    before = _modules_after("")  # the interpreter itself may have loaded some of them
+    loaded = _modules_after("from mqttlite import Client; Client('mqtt://localhost')")
+    assert (loaded - before) & SLOW == set()
+
+
+def test_a_client_for_asyncio_loads_little_beside_it() -> None:
+    before = _modules_after("import asyncio")
+    loaded = _modules_after("from mqttlite import AsyncClient; AsyncClient('mqtt://localhost')")
+    assert (loaded - before) & SLOW == set()
+
+
 def test_a_program_with_asyncio_does_not_import_the_threaded_client() -> None:
     assert "mqttlite.sync" not in _modules_after("import mqttlite; mqttlite.AsyncClient")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from mqttlite.client import SubscriptionState, make_subscription
-from mqttlite.client.subscriptions import SubscriptionTable, check_filters, check_handler, share_out
+from mqttlite.client.subscriptions import (
+    SubscriptionTable,
+    check_filters,
+    check_handler,
+    is_coroutine_function,
+    share_out,
+)
 from mqttlite.errors import InvalidTopic, UsageError
 from mqttlite.message import Message
 from mqttlite.packets import SubscriptionOptions
@@ -32,6 +42,68 @@ def payloads(subscription: SubscriptionState) -> list[bytes]:
 def state_of(message: Message) -> ReceiptState:
     assert isinstance(message._receipt, Receipt)
     return message._receipt.state
+
+
+def plain() -> None: ...
+
+
+async def coroutine() -> None: ...
+
+
+@wraps(plain)
+async def wrapping() -> None: ...
+
+
+@wraps(coroutine)
+def wrapped() -> None: ...
+
+
+class Methods:
+    def plain(self) -> None: ...
+
+    async def coroutine(self) -> None: ...
+
+    @staticmethod
+    async def static() -> None: ...
+
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (None, False),
+        (plain, False),
+        (coroutine, True),
+        (wrapping, True),
+        (wrapped, False),
+        (lambda: None, False),
+        (Methods().plain, False),
+        (Methods().coroutine, True),
+        (Methods.coroutine, True),
+        (Methods.static, True),
+        (Methods(), False),
+        (partial(plain), False),
+        (partial(coroutine), True),
+        (partial(Methods().coroutine), True),
+        ([].append, False),
+        (Methods, False),
+        (Mock(), False),
+        (AsyncMock(), True),
+    ],
+)
+def test_coroutine_functions(function: Callable[..., Any] | None, expected: bool) -> None:
+    assert is_coroutine_function(function) is expected
+    assert inspect.iscoroutinefunction(function) is expected
+
+
+def test_a_function_that_is_marked_as_a_coroutine_function() -> None:
+    def marked() -> None: ...
+
+    mark = getattr(inspect, "markcoroutinefunction", None)  # from Python 3.12 on
+    if mark is not None:
+        mark(marked)
+        assert is_coroutine_function(marked)
 
 
 class TestArguments:
