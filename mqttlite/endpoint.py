@@ -34,6 +34,12 @@ class Endpoint:
         """Whether MQTT is spoken in a WebSocket connection."""
         return self.scheme in ("ws", "wss")
 
+    def without_credentials(self) -> "Endpoint":
+        """The same server, whoever may use it."""
+        if self.username is None and self.password is None:
+            return self
+        return replace(self, username=None, password=None)
+
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix://{self.path}"

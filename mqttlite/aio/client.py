@@ -207,7 +207,7 @@ class AsyncClient(ClientBase):
             bool(retain) if retain else False,
             cast("Properties", properties) if properties else None,
         )
-        unsent = self._core.send_at_once(delivery)
+        unsent = self._core.publisher.send_at_once(delivery)
         if not unsent:
             self._core.publish(delivery, driver.now(), can_wait=can_wait)
             driver.pump_soon()

@@ -65,7 +65,8 @@ class Link(asyncio.BufferedProtocol):
         self._layer = layer
         self._buffer: memoryview | None = None
         self._fills_room = False  # the owner's, not the buffer
-        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # None when it is open.
+        self._opened: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self._error: Exception | None = None
         self._finishing = False
         self._attached = False
@@ -76,7 +77,8 @@ class Link(asyncio.BufferedProtocol):
 
     async def opened(self) -> None:
         """Wait until the connection can be used, with the handshakes of its layers."""
-        await self._opened
+        if self._opened is not None:
+            await self._opened
 
     # --- what asyncio calls
 
@@ -91,7 +93,7 @@ class Link(asyncio.BufferedProtocol):
         ):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
         if self._layer is None:
-            self._opened.set_result(None)
+            self._set_opened()
         else:
             self._write_layer(self._layer)
 
@@ -145,7 +147,7 @@ class Link(asyncio.BufferedProtocol):
         """The socket is closed."""
         self.closed.set_result(None)
         error = self._error or exc
-        if not self._opened.done():
+        if self._opened is not None and not self._opened.done():
             self._opened.set_exception(
                 error or ConnectionResetError("the server closed the connection")
             )
@@ -219,9 +221,14 @@ class Link(asyncio.BufferedProtocol):
             self._write_layer(layer)
         if error is not None or layer.has_ended:
             self._fail(error)
-        elif layer.is_open and not self._opened.done():
-            self._opened.set_result(None)
+        elif layer.is_open:
+            self._set_opened()
         return data
+
+    def _set_opened(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None and not opened.done():  # nobody may wait any more
+            opened.set_result(None)
 
     def _write_layer(self, layer: Layer) -> None:
         data = layer.data_to_send()

@@ -58,6 +58,9 @@ class Connecting:
     _first = True  # no connection has been accepted since connect()
     _has_dialed = False  # since connect()
     _assigned_id = ""
+    _version = ProtocolVersion.MQTT_5_0
+    _found_version = ProtocolVersion.MQTT_5_0  # by the last server that has accepted
+    _given = Given()
     _connected_at = 0.0
     _hang_up_cause: Exception | None = None
     # The deadlines, None where there is none.
@@ -78,10 +81,9 @@ class Connecting:
         """What is to be logged, by logger and level: by the shell, when it holds no lock."""
         self._servers = Servers(options, random)
         self._backoff = Backoff(options.reconnect or Reconnect(), random)
-        self._given = Given()
         self._counters = Counters()
-        self._version = VERSIONS[options.version] if options.version else ProtocolVersion.MQTT_5_0
-        self._found_version = self._version  # by the last server that has accepted
+        if options.version is not None:
+            self._version = self._found_version = VERSIONS[options.version]
 
     # --- what the other half does
 

@@ -94,9 +94,7 @@ class ClientCore(Connecting):
     def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
         super().__init__(options, random)
         self.drops = Drops()
-        self._publisher = Publisher(options, self.session, self.drops, self._notify)
-        self.send_at_once = self._publisher.send_at_once
-        """Publishes what needs no closer look: see there."""
+        self.publisher = Publisher(options, self.session, self.drops, self._notify)
         first_identifier = 0
         if options.use_subscription_identifiers:
             first_identifier = int(random() * _FIRST_IDENTIFIERS) + 1
@@ -117,12 +115,12 @@ class ClientCore(Connecting):
     @property
     def counters(self) -> Counters:
         """What the client has done and has to do, as it is now."""
-        outbox, connection = self._publisher.outbox, self._connection
+        outbox, connection = self.publisher.outbox, self._connection
         subscriptions = self._subscriber.table.everything()
         return replace(
             self._counters,
             received_messages=self._dispatch.received_messages,
-            sent_messages=self._publisher.sent_messages,
+            sent_messages=self.publisher.sent_messages,
             dropped_messages=dict(self.drops.totals),
             outbox_messages=len(outbox),
             outbox_bytes=outbox.size,
@@ -156,7 +154,7 @@ class ClientCore(Connecting):
     @property
     def next_expiry(self) -> float | None:
         """When one of the messages that wait to be sent may expire."""
-        return self._publisher.outbox.next_expiry
+        return self.publisher.outbox.next_expiry
 
     @property
     def unsent_size(self) -> int:
@@ -181,7 +179,7 @@ class ClientCore(Connecting):
     # --- connecting
 
     def _attempt_over(self, error: Exception) -> None:
-        self._publisher.close(error)
+        self.publisher.close(error)
         for subscription in self._subscriber.table.subscriptions:
             if subscription.subscribed.waiters:
                 self.finish(subscription.subscribed, None, error)
@@ -207,7 +205,7 @@ class ClientCore(Connecting):
         self._cancelled = False
         self._retry_at = self._attempt_deadline = self._hang_up_deadline = None
         self._drain_deadline = self._close_deadline = self._return_at = None
-        self._publisher.close(error)
+        self.publisher.close(error)
         for subscription in self._subscriber.end(error):
             self._dispatch.wake(subscription)
         self._finish_reauthentication(error)
@@ -264,9 +262,9 @@ class ClientCore(Connecting):
             self.drops.count(DropReason.INVALID_PAYLOAD, connection.refused_payloads)
             connection.refused_payloads = 0
         if connection.completed:
-            self._publisher.settle_completed(connection)
-        if self._publisher.outbox:
-            self._publisher.send_outbox(connection, now)
+            self.publisher.settle_completed(connection)
+        if self.publisher.outbox:
+            self.publisher.send_outbox(connection, now)
         if connection.state is not ConnectionState.OPEN:
             self._check_closed(connection, now)
         elif self._closing is not None:
@@ -295,7 +293,8 @@ class ClientCore(Connecting):
         self.state = ClientState.CONNECTED
         connection.open()
         self.connack = connack
-        self._found_version = self._version
+        if self._found_version is not self._version:
+            self._found_version = self._version
         self._attempt_deadline = None
         self._connected_at = now
         self._first = False
@@ -310,7 +309,7 @@ class ClientCore(Connecting):
         # MQTT 3.1 does not say whether there is a session: to send again is right in both
         # cases, to subscribe again too.
         unknown = self._version == ProtocolVersion.MQTT_3_1 and self.options.keeps_session
-        server = replace(self._servers.current, username=None, password=None)
+        server = self._servers.current.without_credentials()
         is_same = self._session_server in (None, server)
         self._session_server = server
         # Another server may have a session of old, which knows nothing of what was done since.
@@ -320,7 +319,7 @@ class ClientCore(Connecting):
             if is_same:
                 self._subscriber.forget_redelivered(connection)
         elif not unknown:  # [MQTT-3.2.2-5]
-            self._publisher.start_session()
+            self.publisher.start_session()
         refused = self._subscriber.connected(
             connection,
             has_filters=connack.session_present and is_same,
@@ -329,9 +328,9 @@ class ClientCore(Connecting):
         for subscription in refused:
             self.end_subscription(subscription, processed=True)
         connection.resume()
-        self._publisher.connection = connection
+        self.publisher.connection = connection
         if self._closing is None:
-            self._publisher.direct = connection
+            self.publisher.direct = connection
         if self._connecting is not None:
             operation, self._connecting = self._connecting, None
             self.finish(operation, connack)
@@ -421,7 +420,7 @@ class ClientCore(Connecting):
         cause, self._hang_up_cause = self._hang_up_cause, None
         was_open = False
         if connection is not None:
-            was_open = self._publisher.connection is connection
+            was_open = self.publisher.connection is connection
             connection.lose(_lost(error, was_open=was_open))
             if isinstance(connection.close_cause, ProtocolError):
                 text = f"the server broke the protocol: {connection.close_cause}"
@@ -429,7 +428,7 @@ class ClientCore(Connecting):
             cause = cause or connection.close_cause
             self._finish_reauthentication(cause)
             self._subscriber.disconnected()
-            self._publisher.disconnected()
+            self.publisher.disconnected()
         if cause is None:  # it was hung up while dialing
             cause = ConnectFailed("the attempt to connect was given up", by=ClosedBy.CLIENT)
         self._ended(cause, now, was_open=was_open)
@@ -445,7 +444,7 @@ class ClientCore(Connecting):
         """
         if self.state is ClientState.IDLE or self._closing is not None:
             self.check_open()
-        self._publisher.publish(delivery, now, can_wait=can_wait)
+        self.publisher.publish(delivery, now, can_wait=can_wait)
 
     def check_open(self) -> None:
         """Raise if nothing can be asked of this client now, because it is not to be connected."""
@@ -459,7 +458,7 @@ class ClientCore(Connecting):
 
     def withdraw(self, delivery: DeliveryState) -> None:
         """The caller does not wait any more: forget the message if it was not accepted yet."""
-        self._publisher.withdraw(delivery)
+        self.publisher.withdraw(delivery)
 
     # --- subscribing
 
@@ -589,7 +588,7 @@ class ClientCore(Connecting):
             self.finish(operation, None)
             return operation
         self._closing = operation
-        self._publisher.direct = None
+        self.publisher.direct = None
         self._goodbye = goodbye
         self._close_deadline = now + timeout
         if self.state is ClientState.CONNECTED:
@@ -619,7 +618,7 @@ class ClientCore(Connecting):
 
     def _check_drained(self, connection: ClientConnection, now: float) -> None:
         deadline = self._drain_deadline
-        waits = self._publisher.outbox or self.session.outgoing
+        waits = self.publisher.outbox or self.session.outgoing
         if self.state is ClientState.CONNECTED and (
             not waits or (deadline is not None and now >= deadline)
         ):
@@ -656,8 +655,8 @@ class ClientCore(Connecting):
         self._counters.sent_bytes += len(data)
         if connection.state is not ConnectionState.OPEN:
             self._check_closed(connection, now)
-        if data and self._publisher.outbox:
-            self._publisher.send_outbox(connection, now)
+        if data and self.publisher.outbox:
+            self.publisher.send_outbox(connection, now)
         return data
 
     def take_ready(self) -> list[SubscriptionState]:
@@ -676,7 +675,7 @@ class ClientCore(Connecting):
             self._drain_deadline,
             self._hang_up_deadline,
             self._return_at,
-            self._publisher.outbox.next_expiry,
+            self.publisher.outbox.next_expiry,
         ):
             if deadline is not None and (first is None or deadline < first):
                 first = deadline
@@ -684,7 +683,7 @@ class ClientCore(Connecting):
 
     def handle_deadline(self, now: float) -> None:
         """Do what is due at this time."""
-        self._publisher.expire(now)
+        self.publisher.expire(now)
         if _is_due(self._retry_at, now):
             self._begin_attempt(now)
         # What ends the attempt already is the reason that counts.
@@ -716,7 +715,7 @@ class ClientCore(Connecting):
 
     def _return(self, connection: ClientConnection, now: float) -> None:
         """Leave this server for the preferred one, if nothing is in flight."""
-        busy = self._publisher.outbox or self.session.outgoing or self.unsent_size
+        busy = self.publisher.outbox or self.session.outgoing or self.unsent_size
         if busy or self._reauthenticating is not None:
             self._return_at = now + _BUSY
             return

@@ -1,8 +1,11 @@
 """Counts the messages that go no further."""
 
 from collections import Counter
+from typing import Final
 
 from mqttlite.client.events import Dropped, DropReason
+
+_NOTHING: Final[Counter[tuple[DropReason, tuple[str, ...]]]] = Counter()
 
 
 class Drops:
@@ -16,7 +19,7 @@ class Drops:
     def __init__(self) -> None:
         self.totals: Counter[DropReason] = Counter()
         self.is_watched = False
-        self.new: Counter[tuple[DropReason, tuple[str, ...]]] = Counter()
+        self.new = _NOTHING
 
     def count(
         self, reason: DropReason, count: int = 1, topic_filters: tuple[str, ...] = ()
@@ -26,9 +29,11 @@ class Drops:
             return
         self.totals[reason] += count
         if self.is_watched:
+            if self.new is _NOTHING:
+                self.new = Counter()
             self.new[reason, topic_filters] += count
 
     def take_new(self) -> list[Dropped]:
         """Return what has not been told yet."""
-        new, self.new = self.new, Counter()
+        new, self.new = self.new, _NOTHING
         return [Dropped(reason, count, filters) for (reason, filters), count in new.items()]

@@ -205,7 +205,7 @@ class Client(ClientBase):
         if lock.is_mine():
             lock.refuse_again()
         with lock.raw:
-            unsent = core.send_at_once(delivery)
+            unsent = core.publisher.send_at_once(delivery)
             if not unsent:
                 core.publish(delivery, monotonic(), can_wait=can_wait)
                 driver.flush(urgent=can_wait and not delivery.done)

@@ -38,5 +38,5 @@ def test_thousand_reconnections() -> None:
     assert [each for each in published if int(each) % 2] == expected[1::2]
     assert not core.session.outgoing
     assert not core.session.incoming
-    assert not core._publisher.outbox
+    assert not core.publisher.outbox
     assert len(core._subscriber.table.filters) == 1

@@ -60,7 +60,7 @@ class Stage:
         """Show that nothing is lost and nothing is left behind; return as received()."""
         payloads = await self.received()
         core = self.client._core
-        connection, publisher, subscriber = core._connection, core._publisher, core._subscriber
+        connection, publisher, subscriber = core._connection, core.publisher, core._subscriber
         assert connection is not None
         await until(lambda: not core.session.outgoing, "all packet identifiers are free")
         await until(lambda: not connection._requests, "all answers have come")
@@ -133,7 +133,7 @@ def test_publish_into_a_full_outbox(how: How, qos: int) -> None:
 
     async def scenario() -> None:
         async with stage(maximum_in_flight=1, outbox_messages=1) as scene:
-            outbox = scene.client._core._publisher.outbox
+            outbox = scene.client._core.publisher.outbox
             parked = []
 
             async def cut_publish(cut: Cut) -> bool:

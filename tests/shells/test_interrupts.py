@@ -50,7 +50,7 @@ def is_clean(client: Any) -> bool:
     """Whether nothing is under way, and nothing is left of what was."""
     core = client._core
     connection = core._connection
-    outbox = core._publisher.outbox
+    outbox = core.publisher.outbox
     return (
         not core.session.outgoing
         and not connection._requests
@@ -359,7 +359,7 @@ def test_ctrl_c_at_a_full_outbox(proxy: Proxy, topic: str, qos: int) -> None:
         accepted = [it.client.publish_nowait(f"{topic}/x", p, qos=1) for p in (b"1", b"2")]
         with ctrl_c_while_it_waits(it.client):
             it.client.publish(f"{topic}/x", b"parked", qos=qos)
-        assert not it.client._core._publisher.outbox._parked
+        assert not it.client._core.publisher.outbox._parked
         proxy.thaw()
         for delivery in accepted:
             delivery.wait(TIMEOUT)

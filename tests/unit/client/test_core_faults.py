@@ -130,9 +130,9 @@ def test_expired_messages_take_no_memory() -> None:
     for _ in range(1000):
         hand.now += 1
         hand.publish("t", b"x", 1, message_expiry_interval=5)
-        hand.core._publisher.outbox.take_expired(hand.now)
-    assert len(hand.core._publisher.outbox) <= 6
-    assert len(hand.core._publisher.outbox._queue) < 50
+        hand.core.publisher.outbox.take_expired(hand.now)
+    assert len(hand.core.publisher.outbox) <= 6
+    assert len(hand.core.publisher.outbox._queue) < 50
 
 
 def test_sent_messages_are_not_kept_for_their_expiry() -> None:
@@ -142,8 +142,8 @@ def test_sent_messages_are_not_kept_for_their_expiry() -> None:
     for packet_id in range(1, 1001):
         hand.receive(Puback(packet_id))
         hand.sent()
-    assert not hand.core._publisher.outbox
-    assert len(hand.core._publisher.outbox._expiring) < 50
+    assert not hand.core.publisher.outbox
+    assert len(hand.core.publisher.outbox._expiring) < 50
 
 
 def test_connect_from_the_server_raises_nothing() -> None:

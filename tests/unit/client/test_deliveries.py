@@ -157,7 +157,7 @@ class TestRefusedBeforeItIsSent:
         with pytest.raises(error):
             hand.publish(topic, b"", qos, **properties)
         assert hand.sent() == b""
-        assert not hand.core._publisher.outbox
+        assert not hand.core.publisher.outbox
 
     def test_limits_of_the_server(self) -> None:
         hand = Hand().connect(maximum_qos=0, maximum_packet_size=50)
