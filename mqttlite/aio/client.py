@@ -166,7 +166,10 @@ class AsyncClient(ClientBase):
         if delivery.fate is not _SENT:
             if not delivery.done:
                 try:
-                    await self.driver.wait(delivery, timeout)
+                    if timeout is None:  # a coroutine less
+                        await self.driver.add_waiter(delivery)
+                    else:
+                        await self.driver.wait(delivery, timeout)
                 except BaseException:
                     self._core.withdraw(delivery)
                     raise

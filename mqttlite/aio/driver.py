@@ -78,11 +78,7 @@ class Driver:
         """Wait until an operation is done. Raises TimeoutError."""
         if operation.done:
             return
-        future = self.loop.create_future()
-        if operation.waiters is None:
-            operation.waiters = [future]
-        else:
-            operation.waiters.append(future)
+        future = self.add_waiter(operation)
         try:
             if timeout is None:  # asyncio.timeout() costs as much as all the rest
                 await future
@@ -90,8 +86,17 @@ class Driver:
                 async with asyncio.timeout(timeout):
                     await future
         finally:
-            if not operation.done:
+            if not operation.done and operation.waiters is not None:
                 operation.waiters.remove(future)
+
+    def add_waiter(self, operation: Operation[Any] | DeliveryState) -> asyncio.Future[None]:
+        """Return a future that is done when an operation is, which is not done yet."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if operation.waiters is None:
+            operation.waiters = [future]
+        else:
+            operation.waiters.append(future)
+        return future
 
     async def wait_closed(self) -> None:
         """Wait until nothing of the connection is left."""

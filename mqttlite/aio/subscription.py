@@ -155,10 +155,14 @@ class AsyncSubscription(SubscriptionBase):
         """Take the next message, if there is one. This is the hot path of taking them."""
         self._in_a_row += 1
         state = self._state
-        if state.taken is not None or state.pauses:
-            # The message before is acknowledged, or there is room again.
-            self._client.driver.pump_soon()
-            return state.take()
+        taken = state.taken
+        if taken is not None:
+            state.taken = None
+            taken.accept()
+        if taken is not None or state.pauses:  # there is an acknowledgement, or room again
+            driver = self._client.driver
+            if not driver.is_pump_scheduled:
+                driver.pump_soon()
         if not state.buffer:
             return None
         message = state.buffer.popleft()

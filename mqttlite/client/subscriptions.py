@@ -108,7 +108,7 @@ class SubscriptionState:
     def hand_out(self, message: Message) -> None:
         """A message of QoS 1 or 2 goes to the program."""
         if self.ack == "auto":
-            self.taken = _receipt(message)
+            self.taken = message._receipt  # type: ignore[assignment]  # noqa: SLF001
 
     def reject(self, message: Message) -> None:
         """The program has failed at a message: it is to be delivered again, if not acknowledged."""

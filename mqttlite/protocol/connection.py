@@ -32,7 +32,7 @@ from mqttlite.packets import (
     Pubrec,
     Pubrel,
 )
-from mqttlite.protocol.sending import V5, ConnectionState, Sender
+from mqttlite.protocol.sending import ConnectionState, Sender
 from mqttlite.protocol.session import Answer, Answerable, Receipt, ReceiptState, Session
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ sends no more once a window of them is unacknowledged, and that of many is as sm
 _OPEN: Final = ConnectionState.OPEN
 _PUBACK: Final = PacketType.PUBACK
 _WAITING: Final = ReceiptState.WAITING
-_ACKNOWLEDGED: Final = ReceiptState.ACKNOWLEDGED
 _ANSWERED: Final = ReceiptState.ANSWERED
 
 
@@ -112,7 +111,7 @@ class Connection(Sender):
     """What the owner may want to log."""
     _allows_problem_information = True
     _unacknowledged: deque[Receipt] = _NONE  # in order of arrival
-    _answers_due = False  # some of them can be answered
+    answers_due = False  # some of them can be answered
     _abandoned = 0
     _room_given = 0  # times that an acknowledgement has made room for a message
 
@@ -141,7 +140,7 @@ class Connection(Sender):
         """Take bytes from the network, of any number."""
         if not self.is_ending:
             self._last_received = now
-            if self._answers_due:  # they may have made room for what comes
+            if self.answers_due:  # they may have made room for what comes
                 self._write_answers()
             self._receive_packets(self._reader.feed(data))
 
@@ -153,7 +152,7 @@ class Connection(Sender):
         """So many bytes from the network were put into ``room()``."""
         if not self.is_ending:
             self._last_received = now
-            if self._answers_due:
+            if self.answers_due:
                 self._write_answers()
             self._receive_packets(self._reader.filled(count))
 
@@ -302,11 +301,11 @@ class Connection(Sender):
         if self._unacknowledged is _NONE:
             self._unacknowledged = deque()
         self._unacknowledged.append(receipt)
-        self._answers_due = True
+        self.answers_due = True
 
-    def _give_room(self) -> None:
-        self._incoming_in_flight -= 1
-        self._room_given += 1
+    def _give_room(self, count: int = 1) -> None:
+        self._incoming_in_flight -= count
+        self._room_given += count
 
     def _receive_excess(self, _message: Message) -> None:
         """A message that is more than this side has allowed [MQTT-3.3.4-9]."""
@@ -335,11 +334,7 @@ class Connection(Sender):
         An ``answer`` with a reason code of 0x80 or above refuses it; MQTT 3.x does not know how
         to say so. It is written with what is sent next, together with all others that are due.
         """
-        if receipt.state is _WAITING:
-            if answer is not None and self.version == V5:
-                receipt.answer = answer
-            receipt.state = _ACKNOWLEDGED
-            self._answers_due = True
+        receipt.accept(answer)
 
     def abandon(self, receipt: Receipt) -> None:
         """The application will never process a message: let the peer deliver it again, later.
@@ -353,7 +348,7 @@ class Connection(Sender):
             self.acknowledge(receipt)
         elif receipt.state is ReceiptState.WAITING:
             receipt.state = ReceiptState.ABANDONED
-            self._answers_due = True
+            self.answers_due = True
             self._abandoned += 1
             if self._abandoned >= min(_MOST_ABANDONED, self.receive_maximum):
                 self.disconnect(
@@ -368,32 +363,34 @@ class Connection(Sender):
 
         [MQTT-4.6.0-2] [MQTT-4.6.0-3]
         """
-        self._answers_due = False
+        self.answers_due = False
         if self.state is not _OPEN:  # the peer will deliver them again
             return
         waiting = self._unacknowledged
         answers: list[bytes] = []
+        room = 0
         while waiting and waiting[0].state is not _WAITING:
             receipt = waiting.popleft()
             if receipt.state is ReceiptState.ABANDONED:
                 continue
             receipt.state = _ANSWERED
-            if receipt.qos == 1:
-                self._give_room()
             if receipt.answer is not None or self.tracer is not None:
                 self._write(b"".join(answers))
                 answers.clear()
                 self._send_answer(receipt, receipt.answer or Answer(0))
             elif receipt.qos == 1:
+                room += 1
                 answers.append(b"\x40\x02" + receipt.packet_id.to_bytes(2))
             else:
                 answers.append(b"\x50\x02" + receipt.packet_id.to_bytes(2))
+        self._give_room(room)
         self._write(b"".join(answers))
 
     def _send_answer(self, receipt: Receipt, answer: Answer) -> None:
         """Send an acknowledgement of any kind."""
         reason_code, properties = answer.reason_code, answer.properties
         if receipt.qos == 1:
+            self._give_room()
             self.send(Puback(receipt.packet_id, reason_code, properties))
             return
         if reason_code >= ReasonCode.UNSPECIFIED_ERROR:  # [MQTT-4.3.3-9] it ends here
@@ -423,11 +420,11 @@ class Connection(Sender):
     @property
     def has_data(self) -> bool:
         """Whether ``data_to_send()`` may return any."""
-        return self.unsent_size > 0 or self._answers_due
+        return self.unsent_size > 0 or self.answers_due
 
     def data_to_send(self, now: float) -> bytes | memoryview:
         """As Sender.data_to_send; acknowledgements that are due go with it."""
-        if self._answers_due:
+        if self.answers_due:
             self._write_answers()
         return super().data_to_send(now)
 

@@ -35,6 +35,7 @@ from mqttlite.packets.properties import encode_properties
 from mqttlite.packets.reasons import REASON_CODES
 from mqttlite.packets.types import Acknowledgement
 from mqttlite.protocol.aliases import ALIAS_SIZE, OutgoingAliases
+from mqttlite.protocol.session import CROWDED
 from mqttlite.records import replace
 from mqttlite.topics import encode_topic, encoded_topics
 
@@ -376,13 +377,21 @@ class Sender:
     def _complete(self, awaited: PacketType, packet: Puback | Pubrec | Pubcomp) -> None:
         """The flow of an outgoing message has ended, well or badly."""
         packet_id = packet.packet_id
-        outgoing = self._sent_here(packet_id)
-        if outgoing is None or outgoing.awaiting is not awaited:
+        session = self.session
+        outgoing = session.outgoing.get(packet_id)
+        if (
+            outgoing is None
+            or outgoing.awaiting is not awaited
+            or packet_id in self._resend_ids  # what is still to be sent cannot have been answered
+        ):
+            outgoing = self._sent_here(packet_id)
             raise ProtocolError(
                 f"{awaited.name} for the packet identifier {packet_id}, which awaits "
                 + (outgoing.awaiting.name if outgoing and outgoing.awaiting else "nothing")
             )
-        self.session.complete(packet_id)
+        del session.outgoing[packet_id]
+        if len(session.outgoing) > CROWDED:
+            session.remember_free(packet_id)
         self._in_flight -= 1
         outgoing.awaiting = None
         # PUBCOMP cannot refuse (an unknown identifier means that it was released before): what

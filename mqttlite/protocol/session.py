@@ -14,7 +14,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mqttlite.enums import PacketType
+from mqttlite.enums import PacketType, ProtocolVersion
 from mqttlite.errors import UsageError
 from mqttlite.limits import MAXIMUM_PACKET_ID
 from mqttlite.packets.properties import encode_properties
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mqttlite.protocol.connection import Connection
 
 
-_CROWDED: Final = MAXIMUM_PACKET_ID // 2
+CROWDED: Final = MAXIMUM_PACKET_ID // 2
 """From so many flows on, it is worth to remember which identifiers are free."""
 
 
@@ -75,6 +75,11 @@ class ReceiptState(Enum):
     """The acknowledgement has been sent (and a QoS 2 message is still to be released)."""
     ABANDONED = 4
     """It will never be done: the sender has to deliver the message again, later."""
+
+
+# A member of an Enum costs more to look up than a global name: these stand in the hot paths.
+_WAITING: Final = ReceiptState.WAITING
+_ACKNOWLEDGED: Final = ReceiptState.ACKNOWLEDGED
 
 
 class Answerable(Protocol):
@@ -135,7 +140,11 @@ class Receipt:
 
     def accept(self, answer: Answer | None = None) -> None:
         """The application has processed the message, or refuses it."""
-        self.connection.acknowledge(self, answer)
+        if self.state is _WAITING:
+            if answer is not None and self.connection.version == ProtocolVersion.MQTT_5_0:
+                self.answer = answer
+            self.state = _ACKNOWLEDGED
+            self.connection.answers_due = True
 
     def abandon(self) -> None:
         """The application will never process the message."""
@@ -176,13 +185,11 @@ class Session:
                 return packet_id
         return 0
 
-    def complete(self, packet_id: int) -> None:
-        """The flow of an outgoing message has ended."""
-        del self.outgoing[packet_id]
-        if len(self.outgoing) > _CROWDED:
-            if self._freed is None:
-                self._freed = deque(maxlen=MAXIMUM_PACKET_ID)
-            self._freed.append(packet_id)
+    def remember_free(self, packet_id: int) -> None:
+        """An identifier has become free while there are more than ``CROWDED`` flows."""
+        if self._freed is None:
+            self._freed = deque(maxlen=MAXIMUM_PACKET_ID)
+        self._freed.append(packet_id)
 
     def clear(self) -> list[Outgoing]:
         """Forget everything, for the other side has; return what was under way, in order."""

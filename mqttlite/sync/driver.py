@@ -45,8 +45,13 @@ _READS_AT_ONCE: Final = 8
 """Buffers that are read before the core gets them all to see, and callers their turn."""
 
 _QUICK_SUCCESSION: Final = 0.0001
-"""Seconds: who publishes more often than this is not after latency, and leaves the writing to
-the I/O thread, which sends everything that has gathered at once."""
+"""Seconds: who publishes more often than this, with nothing coming in between, is not after
+latency, and leaves the writing to the I/O thread, which sends all that has gathered at once."""
+
+_LINGER: Final = 0.0005
+"""Seconds that the I/O thread then gives the others to publish more: two threads that take turns
+message by message spend more time on that than on the messages. Who waits for anything writes
+before, and so does not wait for this."""
 
 _DIAL_JOIN_TIMEOUT: Final = 0.5
 """Seconds to wait for an attempt that was given up; a name lookup may take longer."""
@@ -99,6 +104,7 @@ class Driver:
         self.is_forked = False
         self.is_asleep = False
         self._buffer = memoryview(bytearray(_READ_SIZE))
+        self._lingers = False
         self._room: memoryview | None = None  # where the core wants to have the next bytes
         self._deadline: float | None = None  # when the core wants to have its turn
         self._socket: socket.socket | None = None
@@ -176,19 +182,26 @@ class Driver:
             return  # the I/O thread is about, or has been woken
         if self.core.next_expiry is not None:
             self.wake()  # it may have to get up earlier
-        now = monotonic()
-        if urgent or is_much or now - self._last_write > _QUICK_SUCCESSION:
-            self._write()
-            if self._unsent:
-                self.wake()
+        if urgent or is_much or monotonic() - self._last_write > _QUICK_SUCCESSION:
+            self.write_pending()
         else:
+            self._lingers = True
+            self.wake()
+
+    def write_pending(self) -> None:
+        """Write what is there, for the caller is going to wait; under the lock."""
+        self._write()
+        if self._unsent:
             self.wake()
 
     def wait(self, operation: Operation[Any] | DeliveryState, timeout: float | None) -> None:
         """Wait until an operation is done. Raises TimeoutError."""
+        if operation.done:
+            return
         with self.lock:
             if operation.done:
                 return
+            self.write_pending()
             # A lock of one's own that another thread releases: what a Condition is made of,
             # without waking everybody who waits for something else.
             waiter = threading.Lock()
@@ -225,14 +238,15 @@ class Driver:
         while True:
             data = self._unsent
             if not data:
-                self._last_write = monotonic()
-                data = core.data_to_send(self._last_write)
+                now = monotonic()
+                data = core.data_to_send(now)
                 if self._layer is not None:
                     if data:
                         self._layer.send(data)
                     data = self._layer.data_to_send()
                 if not data:
                     break
+                self._last_write = now
             try:
                 sent = connection.send(data)
             except (BlockingIOError, InterruptedError):
@@ -301,6 +315,10 @@ class Driver:
             events: list[tuple[selectors.SelectorKey, int]] = []
             while True:
                 chunks, closed = self._read(events, wakened)
+                if self._lingers:
+                    self._lingers = False
+                    if not chunks and closed is None:
+                        chunks, closed = self._read(selector.select(_LINGER), wakened)
                 with self.lock:
                     timeout = self._turn(chunks, closed)
                     notes = self._take_notes()
@@ -388,6 +406,8 @@ class Driver:
         self.is_asleep = False
         core = self.core
         now = monotonic()
+        if chunks:
+            self._last_write = 0.0  # what is published next may be an answer to it
         for chunk in chunks:
             if isinstance(chunk, int):
                 core.filled(chunk, now)

@@ -131,15 +131,18 @@ class Subscription(SubscriptionBase):
         if lock.is_mine():
             lock.refuse_again()
         with lock.raw:
-            if state.taken is not None or state.pauses:
-                message = state.take()
-                self._pass_on(driver)
-            elif state.buffer:
+            taken = state.taken
+            if taken is not None:
+                state.taken = None
+                taken.accept()
+            if state.buffer:
                 message = state.buffer.popleft()
                 if message.qos:
                     state.hand_out(message)
             else:
                 message = None
+            if taken is not None or state.pauses:
+                self._pass_on(driver)
         return message
 
     def _pass_on(self, driver: Driver) -> None:
@@ -162,6 +165,7 @@ class Subscription(SubscriptionBase):
                         raise self._failure
                     return None
                 state.wanted = True
+                driver.write_pending()
                 waiter = threading.Lock()
                 waiter.acquire()
                 self._waiters.append(waiter)
@@ -198,6 +202,7 @@ class Subscription(SubscriptionBase):
                 with driver.lock:
                     if not state.buffer:
                         state.wanted = True
+                        driver.write_pending()
                         return
                 continue
             try:
