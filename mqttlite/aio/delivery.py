@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mqttlite.client import DeliveryState
+from mqttlite.enums import Fate
 from mqttlite.message import Properties
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ class AsyncDelivery(DeliveryState):
         self.properties = properties
         self._driver = driver
 
-    def __await__(self) -> Generator[None, None, AsyncDelivery]:
-        return self.wait().__await__()
+    def __await__(self) -> Generator[Any, None, AsyncDelivery]:
+        if self.fate is Fate.PENDING:
+            yield from self._driver.wait(self, None).__await__()
+        return self.result()
 
     async def wait(self, timeout: float | None = None) -> AsyncDelivery:
         """Wait until it is known what became of the message, and return this object.

@@ -19,9 +19,16 @@ async def connect_socket(endpoint: Endpoint) -> socket.socket:
     """
     if endpoint.scheme == "unix":
         return await _connect(socket.AF_UNIX, endpoint.path)
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    return await _race(in_turn(found))
+    host, port = endpoint.host, endpoint.port
+    try:  # an address needs no lookup, and so no thread
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = in_turn(found)
+    if len(addresses) == 1:
+        return await _connect(*addresses[0])
+    return await _race(addresses)
 
 
 async def _connect(family: int, address: Any) -> socket.socket:

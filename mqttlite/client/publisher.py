@@ -114,8 +114,14 @@ class Publisher:
     def send_outbox(self, connection: ClientConnection, now: float) -> None:
         """Send what can be sent now of what was queued."""
         outbox = self.outbox
-        while outbox and connection.state is ConnectionState.OPEN:
+        while outbox.length and connection.state is ConnectionState.OPEN:
             delivery = outbox.peek()
+            if delivery.properties is None and connection.publish_at_once(delivery):
+                outbox.pop()
+                self.sent_messages += 1
+                if not delivery.qos:
+                    self._settle(delivery, Fate.SENT)
+                continue
             if connection.unsent_size >= UNSENT_LIMIT:
                 return
             if delivery.qos and connection.send_quota <= 0:

@@ -51,7 +51,10 @@ _WRITE_SIZE: Final = 128 * 1024
 """Bytes that are written at once: more gains nothing, and less progress would be seen."""
 
 _JOINED_PAYLOAD: Final = 8 * 1024
-"""Payloads from this size on are not copied behind their header."""
+"""So much of a large payload is copied behind its header, to be written with it."""
+
+_JOINED_LENGTH: Final = 1024
+"""Packets below this size are made of one piece: shorter lists are worth the copying."""
 
 UNSENT_LIMIT: Final = 1024 * 1024
 """Bytes that may wait for the network; messages beyond are for the owner to keep."""
@@ -119,7 +122,7 @@ class Sender:
         self._no_properties = b"\0" if self.version == V5 else b""
         if self.tracer is None and self._own_aliases is None:
             # 8: the longest fixed header, the packet identifier, and that there are no properties.
-            self._simple_size = min(self.peer_maximum_packet_size - 8, _JOINED_PAYLOAD)
+            self._simple_size = min(self.peer_maximum_packet_size - 8, UNSENT_LIMIT)
         self._simple_in_flight = min(self.peer_receive_maximum, MAXIMUM_PACKET_ID - _KEPT_FREE)
 
     @property
@@ -192,7 +195,11 @@ class Sender:
             start = PUBLISH_STARTS[flags << 7 | length]
         else:
             start = encode_publish_start(flags, length)
-        self._out.append(b"".join((start, topic, no_properties, payload)))
+        if length < _JOINED_LENGTH:
+            self._out.append(b"".join((start, topic, no_properties, payload)))
+        else:
+            self._out.append(start + topic + no_properties)
+            self._out.append(payload)
         unsent += len(start) + length
         self.unsent_size = unsent
         return unsent
@@ -222,11 +229,8 @@ class Sender:
             self.session.outgoing[packet_id] = outgoing
             outgoing.awaiting = PacketType.PUBACK if qos == 1 else PacketType.PUBREC
             self._in_flight += 1
-        if size < _JOINED_PAYLOAD:
-            self._write(header + payload)
-        else:
-            self._write(header)
-            self._write(payload)
+        self._write(header)
+        self._write(payload)
 
     def _apply_alias(
         self, aliases: OutgoingAliases, outgoing: Outgoing, topic: bytes, properties: bytes
