@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.work            compare with the committed figures
     python -m tests.benchmarks.work --write    commit to the figures of now
+    python -m tests.benchmarks.counted "aio 5.0 publish QoS 1 by 100 tasks"     by function
 
 Counts bytecode instructions, calls of C functions, system calls, and pieces of memory that stay:
 for both clients with asyncio's own transports and their own threads, upon a network in memory

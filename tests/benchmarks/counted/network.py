@@ -36,6 +36,10 @@ class Clock:
         return self.now
 
 
+_MOMENT = 0.01
+"""Seconds below which somebody only wants to let others do what they are at."""
+
+
 class Network:
     """All sockets and selectors, and how often they were used."""
 
@@ -48,6 +52,8 @@ class Network:
         self.sockets: dict[int, MemorySocket] = {}
         self.waiting: list[MemorySelector] = []
         """The selectors at which a thread waits."""
+        self.lingering: list[MemorySelector] = []
+        """Those at which one only waits for a moment."""
         self.selectors: list[MemorySelector] = []
         self.servers: list[MemorySocket] = []
         """The clients' ends of the connections to servers, in the order of their making."""
@@ -69,7 +75,20 @@ class Network:
     def settle(self) -> None:
         """Wait until every thread with a selector waits for the network."""
         while len(self.waiting) < len(self.selectors):
+            self.end_lingering()
             self._quiet.acquire()
+
+    def linger(self, selector: "MemorySelector") -> None:
+        """Wait for as long as the other threads have something to do."""
+        self.lingering.append(selector)
+        if self._quiet.locked():
+            self._quiet.release()
+        selector.wakeup.acquire()
+
+    def end_lingering(self) -> None:
+        """The moment is over: this thread is going to wait."""
+        while self.lingering:
+            self.lingering.pop().wakeup.release()
 
     def wait(self, selector: "MemorySelector") -> None:
         """Wait until there is something to do at a selector."""
@@ -107,6 +126,7 @@ class TurnLock:
         while self._depth:
             if not blocking:
                 return False
+            NETWORK.end_lingering()
             ticket = _SystemLock()
             ticket.acquire()
             self._tickets.append(ticket)
@@ -289,7 +309,10 @@ class MemorySelector(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         NETWORK.selects += 1
         ready = self.ready()
-        if not ready and (timeout is None or timeout > 0):
+        if not ready and timeout is not None and 0 < timeout < _MOMENT:
+            NETWORK.linger(self)
+            ready = self.ready()
+        elif not ready and (timeout is None or timeout > 0):
             NETWORK.wait(self)
             ready = self.ready()
         return ready

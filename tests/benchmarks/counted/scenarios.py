@@ -1,6 +1,7 @@
 """What is counted: messages of all kinds, many at once and one by one, for both clients."""
 
 import asyncio
+import collections
 import gc
 import threading
 import tracemalloc
@@ -49,6 +50,9 @@ class Bench:
     def __init__(self) -> None:
         self.counter = Counter()
         self.figures: dict[str, Figures] = {}
+        self.profiled: str | None = None
+        """The scenario whose functions are wanted."""
+        self.profile: list[tuple[str, float]] = []
 
     def _now(self) -> list[int]:
         return [
@@ -64,7 +68,11 @@ class Bench:
         """Count what is done ``count`` times in the block."""
         gc.collect()
         before = self._now()
+        functions: collections.Counter[str] = collections.Counter()
+        self.counter.functions = functions if name == self.profiled else None
         yield
+        self.counter.functions = None
+        self.profile += [(function, number / count) for function, number in functions.most_common()]
         work = [end - start for start, end in zip(before, self._now(), strict=True)]
         self.figures[name] = {
             "instructions": round(work[0] / count, 1),
@@ -518,10 +526,17 @@ def threads_memory(bench: Bench) -> None:
             client.close(drain=False)
 
 
-def run_all() -> dict[str, Figures]:
+def profile(name: str) -> list[tuple[str, float]]:
+    """Return the functions of one scenario, with the instructions of each per message."""
+    bench = Bench()
+    bench.profiled = name
+    run_all(bench)
+    return bench.profile
+
+
+def run_all(bench: Bench) -> dict[str, Figures]:
     """Count everything."""
     gc.disable()
-    bench = Bench()
     versions: tuple[Version, ...] = ("5.0", "3.1.1")
 
     tracemalloc.start()
