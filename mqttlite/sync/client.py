@@ -201,10 +201,8 @@ class Client(ClientBase):
             bool(retain) if retain else False,
             cast("Properties", properties) if properties else None,
         )
-        core, lock = self._core, driver.lock
-        if lock.is_mine():
-            lock.refuse_again()
-        with lock.raw:
+        core = self._core
+        with driver.lock:
             unsent = core.publisher.send_at_once(delivery)
             if not unsent:
                 core.publish(delivery, monotonic(), can_wait=can_wait)

@@ -127,10 +127,7 @@ class Subscription(SubscriptionBase):
     def _take(self) -> Message | None:
         """Take the next message, if there is one. This is the hot path of taking them."""
         driver, state = self._client.driver, self._state
-        lock = driver.lock
-        if lock.is_mine():
-            lock.refuse_again()
-        with lock.raw:
+        with driver.lock:
             taken = state.taken
             if taken is not None:
                 state.taken = None
