@@ -195,6 +195,7 @@ class ClientCore(Connecting):
         if self._connection is not None:
             self._connection.lose(ConnectionLost(str(error)))
             self._connection = None
+            self.publisher.connection = self.publisher.direct = None
         self._end(error)
 
     def _end(self, error: Exception) -> None:

@@ -409,16 +409,21 @@ class ClientConnection(Connection):
 
     def filled(self, count: int, now: float) -> None:
         """As Connection.filled; the answer to a PINGREQ may stand behind a long packet."""
+        self._look_for_excess()
         if self._ping_time is not None:
             self._ping_time = now
         super().filled(count, now)
 
-    def receive(self, data: bytes | memoryview, now: float) -> None:
-        """As Connection.receive; the answer to a PINGREQ may stand behind a long packet."""
+    def _look_for_excess(self) -> None:
+        """See whether the server is within the Receive Maximum again."""
         if self._excess_size:
             self._write_answers()
             if self._incoming_in_flight <= self.receive_maximum:
                 self._excess_size = 0
+
+    def receive(self, data: bytes | memoryview, now: float) -> None:
+        """As Connection.receive; the answer to a PINGREQ may stand behind a long packet."""
+        self._look_for_excess()
         if self._ping_time is not None and self._reader.is_inside_packet:
             self._ping_time = now
         super().receive(data, now)

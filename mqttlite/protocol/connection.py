@@ -375,8 +375,9 @@ class Connection(Sender):
                 continue
             receipt.state = _ANSWERED
             if receipt.answer is not None or self.tracer is not None:
-                self._write(b"".join(answers))
-                answers.clear()
+                if answers:
+                    self._write(b"".join(answers))
+                    answers.clear()
                 self._send_answer(receipt, receipt.answer or Answer(0))
             elif receipt.qos == 1:
                 room += 1
@@ -384,7 +385,8 @@ class Connection(Sender):
             else:
                 answers.append(b"\x50\x02" + receipt.packet_id.to_bytes(2))
         self._give_room(room)
-        self._write(b"".join(answers))
+        if answers:
+            self._write(b"".join(answers))
 
     def _send_answer(self, receipt: Receipt, answer: Answer) -> None:
         """Send an acknowledgement of any kind."""
@@ -400,6 +402,8 @@ class Connection(Sender):
 
     def _receive_pubrel(self, packet: Pubrel) -> None:
         packet_id = packet.packet_id
+        if self.answers_due:  # a PUBREC that was repeated comes before the PUBCOMP
+            self._write_answers()
         receipt = self.session.incoming.get(packet_id)
         if receipt is None:
             # [MQTT-4.3.3-11]; an unknown identifier is no error (section 4.3.3, note).

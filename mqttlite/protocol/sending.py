@@ -153,7 +153,10 @@ class Sender:
         to make of it. This is the hot path of publishing.
         """
         unsent = self.unsent_size
-        topic = encoded_topics.get(outgoing.topic)
+        try:
+            topic = encoded_topics.get(outgoing.topic)
+        except TypeError:  # a list, for example
+            return 0
         if (
             topic is None
             or unsent >= UNSENT_LIMIT
@@ -448,9 +451,9 @@ class Sender:
         Packets are joined to pieces of at most 128 KiB, a larger payload is cut into them: so the
         owner writes often enough to see that the connection makes progress.
         """
-        out = self._out
-        if not out:
+        if not self.unsent_size:
             return b""
+        out = self._out
         self._last_sent = now
         if self.unsent_size <= _WRITE_SIZE:
             data = b"".join(out)
