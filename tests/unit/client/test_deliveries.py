@@ -159,6 +159,37 @@ class TestRefusedBeforeItIsSent:
         assert hand.sent() == b""
         assert not hand.core.publisher.outbox
 
+    @pytest.mark.parametrize(
+        "topic",
+        [
+            "",
+            "a/#",
+            "a\0",
+            "\ud800",
+            "x" * 65_536,
+            None,
+            5,
+            b"t",
+            pytest.param(
+                ["t"],
+                marks=pytest.mark.xfail(
+                    strict=True, reason="a topic that cannot be looked up is a TypeError"
+                ),
+            ),
+        ],
+    )
+    def test_topics_are_not_sent_at_once(self, topic: Any) -> None:
+        hand = Hand().connect()
+        hand.sent()
+        for qos in (0, 1):
+            delivery = DeliveryState(topic, b"", qos)
+            assert hand.core.publisher.send_at_once(delivery) == 0
+            with pytest.raises(InvalidTopic):
+                hand.core.publish(delivery, hand.now, can_wait=False)
+            assert hand.core.publisher.send_at_once(delivery) == 0  # nor later
+        assert hand.sent() == b""
+        assert not hand.core.session.outgoing
+
     def test_limits_of_the_server(self) -> None:
         hand = Hand().connect(maximum_qos=0, maximum_packet_size=50)
         with pytest.raises(NotSupported):

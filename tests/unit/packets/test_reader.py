@@ -158,6 +158,167 @@ def test_publish_lengths_around_one_byte(version: ProtocolVersion, qos: int, ret
 
 
 @pytest.mark.parametrize("version", ALL)
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("length", "size"),
+    [
+        (127, "7F"),
+        (128, "80 01"),
+        (255, "FF 01"),
+        (256, "80 02"),
+        (16_256, "80 7F"),
+        (16_383, "FF 7F"),
+        (16_384, "80 80 01"),
+        (16_385, "81 80 01"),
+    ],
+)
+def test_publish_lengths_around_two_bytes(
+    version: ProtocolVersion, qos: int, length: int, size: str
+) -> None:
+    header = wire("0003", b"a/b", "0102" if qos else "", "00" if version is V5 else "")
+    payload = b"".join(number.to_bytes(2) for number in range(8200))[: length - len(header)]
+    data = bytes((0x30 | qos << 1,)) + wire(size) + header + payload
+    expected = Message("a/b", payload, qos, packet_id=0x0102 if qos else 0)
+    reader = PacketReader(version)
+    assert reader.feed(data + data + data[:5]) == [expected, expected]
+    assert reader.feed(data[5:]) == [expected]
+    for limit, fits in ((len(data), True), (len(data) - 1, False)):
+        for before in ([], [data[:3]], [data[:-1]]):
+            reader = PacketReader(version, limit)
+            done = sum(map(len, before))
+            packets = [packet for piece in before for packet in reader.feed(piece)]
+            packets += reader.feed(data[done:])
+            assert packets == ([expected] if fits else [])
+            assert (reader.error is None) == fits
+
+
+@pytest.mark.parametrize("version", ALL)
+def test_topic_that_takes_all_of_a_longer_packet(version: ProtocolVersion) -> None:
+    # 200 bytes (C8 01), of which nothing is left for properties in MQTT 5.
+    reader = PacketReader(version)
+    data = wire("30 C8 01 00C6", b"t" * 198)
+    if version is V5:
+        assert reader.feed(data + data) == []
+        assert type(reader.error) is MalformedPacket
+    else:
+        assert reader.feed(data + data) == [Message("t" * 198, b"")] * 2
+
+
+@pytest.mark.parametrize("version", ALL)
+@pytest.mark.parametrize(
+    "data",
+    [
+        wire("30 C8 01 00C7", b"t" * 198),  # the topic is one byte longer than the packet
+        wire("32 C8 01 00C6", b"t" * 198),  # no packet identifier
+        wire("32 C8 01 00C5", b"t" * 197, "00"),  # half of one
+        wire("32 C8 01 00C0", b"t" * 192, "0000", "00000000"),  # 0
+    ],
+)
+def test_longer_packet_that_is_wrong(version: ProtocolVersion, data: bytes) -> None:
+    # Another packet follows, into which none of it may reach.
+    reader = PacketReader(version)
+    assert reader.feed(data + wire("30 05 0001", b"t", "0000")) == []
+    assert type(reader.error) is MalformedPacket
+
+
+@pytest.mark.parametrize("version", ALL)
+@pytest.mark.parametrize("first", ["30", "31", "32", "34"])
+@pytest.mark.parametrize("length", ["88 00", "88 80 00", "88 80 80 00"])
+def test_length_with_more_bytes_than_it_needs(
+    version: ProtocolVersion, first: str, length: str
+) -> None:
+    # Only MQTT 5 has a rule against it [MQTT-1.5.5-1].
+    body = wire("0001", b"t", "00000000 41" if first in ("30", "31") else "0007 000041")
+    reader = PacketReader(version)
+    packets = reader.feed(wire(first, length) + body + wire("D0 00"))
+    if version is V5:
+        assert packets == []
+        assert type(reader.error) is MalformedPacket
+        return
+    message, pingresp = packets
+    assert isinstance(message, Message)
+    assert message.payload == (body[3:] if first in ("30", "31") else wire("000041"))
+    assert pingresp == Pingresp()
+
+
+@pytest.mark.parametrize("version", [V31, V311])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_empty_payload_at_the_end(version: ProtocolVersion, qos: int) -> None:
+    # Nothing follows the topic, or the packet identifier, in which to look for properties.
+    head = bytes((0x30 | qos << 1,))
+    data = head + (wire("05 0001", b"t", "0007") if qos else wire("03 0001", b"t"))
+    expected = Message("t", b"", qos, packet_id=7 if qos else 0)
+    reader = PacketReader(version)
+    assert reader.feed(data) == [expected]
+    assert reader.feed(data + b"\xc0") == [expected]
+    assert reader.feed(b"\0") == [Pingreq()]
+
+
+@pytest.mark.parametrize(("length", "is_kept"), [(128, True), (129, False)])
+def test_long_topics_are_not_remembered(length: int, *, is_kept: bool) -> None:
+    reader = PacketReader(V311)
+    topic = b"t" * length
+    data = b"\x30" + bytes((length + 2 & 127 | 128, 1)) + bytes((0, length)) + topic
+    for _ in range(2):
+        assert reader.feed(data) == [Message(topic.decode(), b"")]
+        assert bool(reader._topics) == is_kept
+
+
+@pytest.mark.parametrize("version", ALL)
+@pytest.mark.parametrize(
+    ("packets", "are_plain"),
+    [
+        (["plain"], True),
+        (["plain", "retained", "plain"], True),
+        (["empty topic first"], False),
+        (["qos 1"], False),
+        (["plain", "qos 1"], False),
+        (["plain", "puback"], False),
+        (["puback", "plain"], False),
+        (["plain", "pingresp"], False),
+        (["pingresp", "plain"], False),
+        (["plain", "properties"], False),
+        (["properties", "plain"], False),
+    ],
+)
+def test_what_is_plain(version: ProtocolVersion, packets: list[str], *, are_plain: bool) -> None:
+    known = {
+        "plain": "30 04 0001 74 00",
+        "retained": "31 04 0001 74 00",
+        "qos 1": "32 06 0001 74 0001 00",
+        "puback": "40 02 0001",
+        "pingresp": "D0 00",
+        "properties": "30 06 0001 74 02 01 01",
+        "empty topic first": "30 06 0000 03 23 0001",
+    }
+    if version is not V5 and not {"properties", "empty topic first"}.isdisjoint(packets):
+        return
+    reader = PacketReader(version)
+    if are_plain:  # whatever came before
+        assert reader.feed(wire("40 02 0001")) == [Puback(1)]
+    else:
+        reader.feed(wire(known["plain"]))
+        assert reader.are_plain
+    data = [wire(known[name]) for name in packets]
+    assert len(reader.feed(b"".join(data))) == len(packets)
+    assert reader.are_plain == are_plain
+    reader.feed(data[-1][:3])
+    reader.feed(data[-1][3:])
+    assert reader.are_plain == (packets[-1] in ("plain", "retained"))
+
+
+@pytest.mark.parametrize("version", ALL)
+def test_what_comes_with_a_fault_is_not_plain(version: ProtocolVersion) -> None:
+    reader = PacketReader(version)
+    data = wire("30 04 0001 74 00")
+    assert len(reader.feed(data)) == 1
+    assert reader.are_plain
+    assert len(reader.feed(data + wire("F1 00"))) == 1
+    assert not reader.are_plain
+    assert reader.error is not None
+
+
+@pytest.mark.parametrize("version", ALL)
 def test_bare_acknowledgements(version: ProtocolVersion) -> None:
     reader = PacketReader(version)
     assert reader.feed(wire("40020001 5002FFFF 62020100 700200FF")) == [

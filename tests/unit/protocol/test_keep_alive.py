@@ -11,7 +11,7 @@ from mqttlite.errors import KeepAliveTimeout
 from mqttlite.protocol import ConnectionState
 from tests.behaviour import rule
 from tests.conformance.conforms import conforms
-from tests.unit.protocol.sides import Client, connack
+from tests.unit.protocol.sides import Client, connack, receipt
 
 PINGREQ = "c0 00"
 PINGRESP = "d0 00"
@@ -187,6 +187,33 @@ def test_stuck_transfer_to_the_server_is_death() -> None:
 
 @conforms("5.0", "MQTT-3.1.2-21", "MQTT-3.2.2-21")
 @rule(23)
+@pytest.mark.xfail(strict=True, reason="an answer that is due and must wait counts as sent")
+def test_acknowledgement_that_waits_for_its_turn_is_not_sent() -> None:
+    client = make()
+    _, second = client.give("32 06 00 01 74 00 01 00", "32 06 00 01 74 00 02 00")
+    for now in (1050.0, 1080.0):
+        client.now = now
+        second.ack()
+        assert client.give(MESSAGE)
+        assert client.sent() == ""
+    # Nothing has left since CONNECT: the server is to hear something in time.
+    assert client.connection.next_deadline() == 1090.0
+    assert pass_to(client, 1090.0) == PINGREQ
+
+
+@pytest.mark.xfail(strict=True, reason="an answer that is due and must wait counts as sent")
+def test_message_that_is_left_to_be_delivered_again_is_not_answered() -> None:
+    client = Client(
+        connack(), now=1000.0, keep_alive=100, properties={"session_expiry_interval": 9}
+    )
+    first = client.message("32 06 00 01 74 00 01 00")
+    client.now = 1050.0
+    receipt(first).abandon()
+    assert client.sent() == ""
+    assert client.give(MESSAGE)
+    assert client.connection.next_deadline() == 1090.0
+
+
 def test_server_keep_alive_wins() -> None:
     # [MQTT-3.1.2-21]
     client = make("13 00 0a")
