@@ -413,7 +413,6 @@ def test_cancelled_connect_is_cancelled_though_connack_comes() -> None:
     assert hand.core.state is ClientState.IDLE
 
 
-@pytest.mark.xfail(strict=True, reason="the publisher keeps the connection that was given up")
 def test_a_shell_that_gives_up_leaves_no_connection_to_publish_on() -> None:
     hand = Hand().connect(maximum_qos=0)
     hand.core.give_up(RuntimeError("the shell is at its end"))

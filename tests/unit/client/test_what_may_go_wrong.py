@@ -449,7 +449,6 @@ class TestMosquitto:
         hand.receive(self.message(6))
         assert connection._excess_size == 0
 
-    @pytest.mark.xfail(strict=True, reason="filled() does not see that the server is within again")
     def test_it_is_within_again_while_a_large_message_comes(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -187,7 +187,6 @@ def test_stuck_transfer_to_the_server_is_death() -> None:
 
 @conforms("5.0", "MQTT-3.1.2-21", "MQTT-3.2.2-21")
 @rule(23)
-@pytest.mark.xfail(strict=True, reason="an answer that is due and must wait counts as sent")
 def test_acknowledgement_that_waits_for_its_turn_is_not_sent() -> None:
     client = make()
     _, second = client.give("32 06 00 01 74 00 01 00", "32 06 00 01 74 00 02 00")
@@ -201,7 +200,6 @@ def test_acknowledgement_that_waits_for_its_turn_is_not_sent() -> None:
     assert pass_to(client, 1090.0) == PINGREQ
 
 
-@pytest.mark.xfail(strict=True, reason="an answer that is due and must wait counts as sent")
 def test_message_that_is_left_to_be_delivered_again_is_not_answered() -> None:
     client = Client(
         connack(), now=1000.0, keep_alive=100, properties={"session_expiry_interval": 9}

@@ -165,7 +165,6 @@ class TestQos2:
         assert client.give(QOS_2.format(9)) == []  # whatever DUP says
         assert client.sent() == "50 02 00 09"
 
-    @pytest.mark.xfail(strict=True, reason="PUBCOMP overtakes the PUBREC that is due")
     @pytest.mark.parametrize("version", ALL)
     def test_repeated_and_released_at_once(self, version: Any) -> None:
         # MQTT 3.1 lets a server repeat what it waits for: that may cross with the PUBREC.
@@ -177,7 +176,6 @@ class TestQos2:
         assert client.give(f"3c {length} 00 01 74 00 09{spare}", "62 02 00 09") == []
         assert client.sent() == "50 02 00 09 70 02 00 09"
 
-    @pytest.mark.xfail(strict=True, reason="the PUBREC that is due is taken for that of another")
     def test_the_next_message_does_not_get_the_answer_to_the_one_before(self) -> None:
         client = Client()
         client.message(QOS_2.format(9)).ack()
