@@ -329,9 +329,7 @@ class ClientCore(Connecting):
         for subscription in refused:
             self.end_subscription(subscription, processed=True)
         connection.resume()
-        self.publisher.connection = connection
-        if self._closing is None:
-            self.publisher.direct = connection
+        self.publisher.connection = self.publisher.direct = connection
         if self._connecting is not None:
             operation, self._connecting = self._connecting, None
             self.finish(operation, connack)

@@ -193,6 +193,7 @@ class Connection(Sender):
         if self.close_cause is None:
             self.close_cause = cause
         self.state = ConnectionState.CLOSED
+        self._reader.close()
         self._out.clear()
         self.unsent_size = 0
 

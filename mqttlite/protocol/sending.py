@@ -471,10 +471,9 @@ class Sender:
             before = size - len(view)
             # Joining is copying: only the begin of a payload goes with its header.
             room = min(_WRITE_SIZE - before, _JOINED_PAYLOAD) if parts else _WRITE_SIZE
-            if room < len(view):
-                out.insert(0, view[room:])
+            out.insert(0, view[room:])
             parts.append(view[:room])
-            size = before + min(room, len(view))
+            size = before + room
         self.unsent_size -= size
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

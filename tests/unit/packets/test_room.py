@@ -9,7 +9,7 @@ import pytest
 from mqttlite.enums import PacketType, ProtocolVersion
 from mqttlite.errors import MalformedPacket, ProtocolError
 from mqttlite.message import Message
-from mqttlite.packets import PacketReader, Puback
+from mqttlite.packets import Packet, PacketReader, Puback
 from tests.unit.packets.test_golden import ALL, V5, V311, wire
 
 # PUBLISH of MQTT 3.1.1 to "t"; the Remaining Length is that of the payload and 3.
@@ -82,6 +82,7 @@ def test_the_room_ends_with_the_packet() -> None:
 def test_the_room_grows_with_what_has_come() -> None:
     reader = _begun(HEAD_5_000_000)
     sizes = []
+    packets: list[Packet] = []
     while (room := reader.room()) is not None:
         sizes.append(len(room))
         packets = reader.filled(len(room))
@@ -192,6 +193,7 @@ def test_room_that_is_held_until_the_next_one() -> None:
     held = memoryview(room)
     assert reader.filled(len(room)) == []
     held.release()
+    packets: list[Packet] = []
     for _ in range(3):
         room = reader.room()
         assert room is not None

@@ -185,8 +185,6 @@ def test_stuck_transfer_to_the_server_is_death() -> None:
     assert isinstance(client.connection.close_cause, KeepAliveTimeout)
 
 
-@conforms("5.0", "MQTT-3.1.2-21", "MQTT-3.2.2-21")
-@rule(23)
 def test_acknowledgement_that_waits_for_its_turn_is_not_sent() -> None:
     client = make()
     _, second = client.give("32 06 00 01 74 00 01 00", "32 06 00 01 74 00 02 00")
@@ -212,6 +210,8 @@ def test_message_that_is_left_to_be_delivered_again_is_not_answered() -> None:
     assert client.connection.next_deadline() == 1090.0
 
 
+@conforms("5.0", "MQTT-3.1.2-21", "MQTT-3.2.2-21")
+@rule(23)
 def test_server_keep_alive_wins() -> None:
     # [MQTT-3.1.2-21]
     client = make("13 00 0a")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mqttlite.enums import PacketType
 from mqttlite.errors import (
@@ -590,6 +592,15 @@ class TestPieces:
         assert b"".join(pieces) == b"\x30\x84\xc0\x0c\x00\x01t\x00" + payload
         assert [len(piece) for piece in pieces] == [8_200, 131_072, 65_536]
 
+    def test_packets_that_just_fill_a_piece(self) -> None:
+        client = Client(version=V311)
+        for _ in range(3):
+            client.publish("t", bytes(65_529))  # and 7 bytes before it
+        assert len(client.connection.data_to_send(0.0)) == 131_072
+        assert client.connection.unsent_size == 65_536
+        assert len(client.connection.data_to_send(0.0)) == 65_536
+        assert client.connection.data_to_send(0.0) == b""
+
     def test_large_payload_is_not_copied(self) -> None:
         client = Client()
         payload = bytes(300_000)
@@ -610,3 +621,68 @@ class TestPieces:
         expected = b"".join(start + b"\x00\x01t" + bytes((number,)) * size for number in range(20))
         assert sent == expected
         assert client.connection.unsent_size == 0
+
+    def test_pieces_of_just_the_size(self) -> None:
+        client = Client()
+        for _ in range(4):
+            client.publish("t", bytes(32_768 - 8))  # packets of 32 KiB
+        for _ in range(2):
+            client.publish("t", b"x" * 2)
+        connection = client.connection
+        assert connection.unsent_size == 131_072 + 16
+        assert len(connection.data_to_send(0.0)) == 131_072
+        assert connection.unsent_size == 16
+        assert client.sent() == "30 06 00 01 74 00 78 78 30 06 00 01 74 00 78 78"
+
+    def test_exactly_one_piece(self) -> None:
+        client = Client()
+        client.publish("t", bytes(131_072 - 8))
+        assert len(client.connection.data_to_send(0.0)) == 131_072
+        assert client.connection.unsent_size == 0
+        assert client.connection.data_to_send(0.0) == b""
+
+    def test_small_packet_that_is_cut(self) -> None:
+        client = Client()
+        for _ in range(30):
+            client.publish("t", b"x" * 4_993)  # packets of 5,000 bytes
+        connection = client.connection
+        first = bytes(connection.data_to_send(0.0))
+        assert len(first) == 131_072
+        assert connection.unsent_size == 30 * 5_000 - 131_072
+        packet = b"\x30\x85\x27\x00\x01t\x00" + b"x" * 4_993
+        assert first + bytes.fromhex(client.sent()) == packet * 30
+
+    @settings(deadline=None, max_examples=200, database=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.one_of(
+                    st.integers(0, 20_000), st.integers(65_000, 300_000), st.sampled_from([131_064])
+                ),
+                st.integers(0, 2),
+                st.booleans(),
+                st.integers(0, 2),
+            ),
+            max_size=12,
+        )
+    )
+    def test_what_is_taken_is_what_was_written(
+        self, packets: list[tuple[int, int, bool, int]]
+    ) -> None:
+        client, whole = Client(), Client()
+        pieces: list[bytes] = []
+        for size, qos, at_once, takes in packets:
+            outgoing = Outgoing("t", b"%07d" % size * (size // 7), qos)
+            if not (at_once and client.connection.publish_at_once(outgoing)):
+                client.connection.publish(outgoing)
+            whole.connection.publish(Outgoing("t", outgoing.payload, qos))
+            for _ in range(takes):
+                unsent = client.connection.unsent_size
+                pieces.append(bytes(client.connection.data_to_send(0.0)))
+                assert client.connection.unsent_size == unsent - len(pieces[-1])
+        while client.connection.unsent_size:
+            pieces.append(bytes(client.connection.data_to_send(0.0)))
+            assert pieces[-1]
+        assert max(map(len, pieces), default=0) <= 131_072
+        assert b"".join(pieces).hex(" ") == whole.sent()
+        assert client.connection.data_to_send(0.0) == b""
