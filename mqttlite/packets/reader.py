@@ -55,7 +55,7 @@ class _LargePayload:
 
     def room(self) -> memoryview:
         """Where the next bytes are to be written to."""
-        self.release()
+        self._release()
         filled = self._size - self.missing
         capacity = min(self._size, max(2 * filled, _FIRST_ROOM))
         if self._file.seek(0, SEEK_END) < capacity:
@@ -65,8 +65,7 @@ class _LargePayload:
         self._views = (everything[filled:], everything)
         return self._views[0]
 
-    def release(self) -> None:
-        """Take back the room that was given."""
+    def _release(self) -> None:
         # uvloop keeps what room() has returned until it has told of the bytes in it. The payload
         # is copied then, if these are the last ones.
         with suppress(BufferError):
@@ -76,12 +75,12 @@ class _LargePayload:
 
     def filled(self, count: int) -> None:
         """So many bytes have been written to what ``room()`` has returned."""
-        self.release()
+        self._release()
         self.missing -= count
 
     def add(self, data: memoryview) -> None:
         """Take bytes from elsewhere, not more than are missing."""
-        self.release()
+        self._release()
         self._file.seek(self._size - self.missing)
         self._file.write(data)
         self.missing -= len(data)
@@ -157,9 +156,7 @@ class PacketReader:
 
     def close(self) -> None:
         """Nothing more will come: let go of a payload that is not complete."""
-        if self._large is not None:
-            self._large.release()
-            self._large = None
+        self._large = None
 
     def feed(self, chunk: bytes | memoryview) -> list[Packet]:
         """Take the next bytes of the stream and return the packets that they complete."""

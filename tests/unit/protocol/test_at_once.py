@@ -169,8 +169,8 @@ class TestNotAtOnce:
     @pytest.mark.parametrize("version", ALL)
     def test_large_payload(self, version: Any) -> None:
         client = Client(version=version)
-        self.check(client, Outgoing(known(), b"x" * 8_192, 1))
-        most = 8_192 - 3 - (version == V5)
+        self.check(client, Outgoing(known(), b"x" * 1_048_576, 1))
+        most = 1_048_576 - 3 - (version == V5)
         self.check(client, Outgoing(known(), b"x" * (most + 1), 1))
         assert at_once(client, b"x" * most, 1)
 
