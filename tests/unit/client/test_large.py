@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mqttlite.client import ClientState, DeliveryState
 from mqttlite.enums import Fate
 from mqttlite.errors import MqttError
+from mqttlite.message import Properties
 from mqttlite.packets import Message, Puback
 from tests.unit.client.hand import Hand
 
@@ -26,6 +27,21 @@ def fill(hand: Hand, data: bytes) -> None:
     assert room is not None
     room[: len(data)] = data
     hand.core.filled(len(data), hand.now)
+
+
+class Agrees:
+    """An auth handler that agrees to everything."""
+
+    method = "m"
+
+    def start(self) -> bytes:
+        return b"start"
+
+    def respond(self, data: bytes, properties: Properties) -> bytes:  # noqa: ARG002
+        return b"respond"
+
+    def finish(self, data: bytes, properties: Properties) -> None:
+        """Agree."""
 
 
 class TestRoom:
@@ -76,6 +92,17 @@ class TestRoom:
         hand.core.filled(100_000, hand.now)
         assert hand.core.counters.received_bytes == received + 100_000
         assert hand.core.counters.received_messages == 0
+
+    def test_none_when_connect_is_cancelled(self) -> None:
+        hand = Hand(auth=Agrees())
+        hand.dial()
+        # CONNACK with the authentication method "m", which is still to be approved.
+        hand.core.receive(bytes.fromhex("20 07 00 00 04 15 00 01 6d") + LARGE, hand.now)
+        assert hand.core.room() is not None
+        hand.core.filled(0, hand.now)
+        hand.core.cancel_connect(hand.now)
+        assert hand.core.state is ClientState.HANGING_UP
+        assert hand.core.room() is None
 
     def test_connection_that_is_gone(self) -> None:
         hand = Hand().connect()

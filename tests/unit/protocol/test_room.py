@@ -104,6 +104,17 @@ def test_the_answer_to_a_ping_may_stand_behind_it() -> None:
     assert client.connection.ping_round_trip == 37.0
 
 
+def test_it_is_life_for_longer_than_the_keep_alive() -> None:
+    client = Client(connack(), now=1000.0, keep_alive=10)
+    client.give(LARGE)
+    for now in (1009.0, 1018.0, 1027.0, 1036.0):
+        client.now = now
+        assert fill(client, bytes(1000)) == []
+        client.connection.handle_deadline(now)
+        assert client.sent() == "c0 00"  # of which none is answered
+    assert client.connection.state is ConnectionState.OPEN
+
+
 def test_behind_connack() -> None:
     client = Client(None)
     assert client.give(connack(), LARGE)  # CONNACK
