@@ -135,8 +135,8 @@ class Driver:
     def pump_soon(self) -> None:
         """Pump in the loop's next turn, or now if much has gathered."""
         if not self.is_pump_scheduled:
-            self.is_pump_scheduled = True
             self.loop.call_soon(self._pump_now)
+            self.is_pump_scheduled = True
         elif self.core.unsent_size >= FLUSH_SIZE:
             self.pump()
 
@@ -303,8 +303,18 @@ class Driver:
         self.pump()
 
     def _acknowledge(self, receipt: Answerable, answer: Answer | None) -> None:
-        receipt.accept(answer)
-        self.pump_soon()
+        """What ``Message.ack()`` calls: in any thread, or when the loop has ended."""
+        loop = self._loop
+        try:
+            is_here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            is_here = False
+        if is_here or loop is None or loop.is_closed():
+            receipt.accept(answer)
+            if is_here:
+                self.pump_soon()
+        else:
+            loop.call_soon_threadsafe(self._acknowledge, receipt, answer)
 
     # --- questions to the program
 

@@ -216,6 +216,7 @@ class AsyncSubscription(SubscriptionBase):
         """A handler has raised; return whether its task is to end because of that."""
         # It is not acknowledged: the server delivers it again in the next connection.
         self._state.reject(message)
+        self._client.driver.pump_soon()  # it may have held back the acknowledgements of others
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             return True  # it is this task that is cancelled, not one that the handler awaited

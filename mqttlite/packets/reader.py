@@ -4,6 +4,7 @@ from contextlib import suppress
 from io import SEEK_END, BytesIO
 from struct import Struct
 from typing import Final
+from weakref import ReferenceType, ref
 
 from mqttlite.enums import PacketType, ProtocolVersion, ReasonCode
 from mqttlite.errors import MalformedPacket, ProtocolError
@@ -51,7 +52,8 @@ class _LargePayload:
         self.missing = size - len(begin)
         self._file = BytesIO()
         self._file.write(begin)
-        self._views: tuple[memoryview, ...] = ()
+        # Not the view itself: a BytesIO must not be collected together with a view of it.
+        self._room: ReferenceType[memoryview] | None = None
 
     def room(self) -> memoryview:
         """Where the next bytes are to be written to."""
@@ -61,17 +63,18 @@ class _LargePayload:
         if self._file.seek(0, SEEK_END) < capacity:
             self._file.seek(capacity - 1)
             self._file.write(b"\0")
-        everything = self._file.getbuffer()
-        self._views = (everything[filled:], everything)
-        return self._views[0]
+        view = self._file.getbuffer()[filled:]
+        self._room = ref(view)
+        return view
 
     def _release(self) -> None:
-        # uvloop keeps what room() has returned until it has told of the bytes in it. The payload
-        # is copied then, if these are the last ones.
-        with suppress(BufferError):
-            for view in self._views:
+        view = None if self._room is None else self._room()
+        if view is not None:
+            # uvloop keeps what room() has returned until it has told of the bytes in it. The
+            # payload is copied then, if these are the last ones.
+            with suppress(BufferError):
                 view.release()
-        self._views = ()
+        self._room = None
 
     def filled(self, count: int) -> None:
         """So many bytes have been written to what ``room()`` has returned."""
@@ -332,7 +335,8 @@ class PacketReader:
         first = data[position]
         start = find_payload(data, index, first, version)
         if not start or start > len(data):
-            self._wanted = min(end - position, (start or 2 * len(data)) - position)
+            wanted = start - position if start else 2 * (len(data) - position)
+            self._wanted = min(end - position, wanted)
             return position
         cursor = Cursor(data, index, end)
         message = decode_publish_head(cursor, first, version)

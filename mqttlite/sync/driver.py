@@ -35,7 +35,6 @@ from mqttlite.layers.stack import Layer
 from mqttlite.protocol.session import Answer, Answerable
 from mqttlite.sync.asking import Asker
 from mqttlite.sync.dial import DialCancelled, dial
-from mqttlite.sync.lock import CoreLock
 
 FLUSH_SIZE: Final = 64 * 1024
 """Bytes that a caller who publishes writes himself, before they become too many."""
@@ -92,7 +91,7 @@ class Driver:
         name: str,
     ) -> None:
         self.core = core
-        self.lock = CoreLock()
+        self._lock = threading.RLock()
         self._report = report
         self._report_drops = report_drops
         self._asker = Asker(self._answered, f"{name} asking")
@@ -119,8 +118,24 @@ class Driver:
 
     # --- for callers
 
+    @property
+    def lock(self) -> threading.RLock:
+        """The lock around the core, for a ``with`` block.
+
+        A signal handler runs in the middle of whatever the main thread does. Where that holds
+        the lock, to wait would be for ever, and to go on would find a core that is half changed:
+        so it gets a UsageError. (What takes and releases the lock is a function of C, which a
+        KeyboardInterrupt cannot stop half-way.)
+        """
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as a Condition
+            raise UsageError(
+                "the client was called from a signal handler that has interrupted it: let the "
+                "handler set a flag, or start a thread, instead"
+            )
+        return self._lock
+
     def __enter__(self) -> ClientCore:
-        self.lock.__enter__()
+        self.lock.acquire()
         return self.core
 
     def __exit__(
@@ -134,7 +149,7 @@ class Driver:
             notes = self._take_notes()
             self.wake()
         finally:
-            self.lock.__exit__(None, None, None)
+            self._lock.release()
         self._notify(notes)
 
     def start(self) -> None:
@@ -202,6 +217,8 @@ class Driver:
             if operation.done:
                 return
             self.write_pending()
+            if operation.done:  # that was it
+                return
             # A lock of one's own that another thread releases: what a Condition is made of,
             # without waking everybody who waits for something else.
             waiter = threading.Lock()
@@ -393,7 +410,7 @@ class Driver:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
-            failure = error
+            failure = error.with_traceback(None)  # which would keep the room
         return [filled] if filled else [], failure
 
     def _turn(
@@ -504,6 +521,7 @@ class Driver:
         connection, self._socket = self._socket, None
         self._layer = None
         self._unsent = b""
+        self._room = None
         self._write_error = None
         self._hanging_up = False
         if connection is not None:
@@ -516,7 +534,7 @@ class Driver:
 
     def after_fork(self) -> None:
         """In the child of a fork: the I/O thread is not there, and the connection is not ours."""
-        self.lock = CoreLock()
+        self._lock = threading.RLock()
         self.is_forked = True
         self._is_running = False
         self._thread = None

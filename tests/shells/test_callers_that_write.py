@@ -6,8 +6,6 @@ import threading
 from time import monotonic
 from typing import Any
 
-import pytest
-
 from mqttlite import Client, Fate
 from tests.shells.lab import TIMEOUT
 from tests.shells.peer import Call, Peer, accept
@@ -58,7 +56,6 @@ class Waiter(threading.Thread):
         self.wrote = True
 
 
-@pytest.mark.xfail(strict=True, reason="wait() writes before it can be told that this was it")
 def test_who_waits_sends_what_it_waits_for() -> None:
     """The message has its turn while its waiter writes, and the I/O thread has nothing to do."""
     server = Slow()

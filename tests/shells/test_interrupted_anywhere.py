@@ -85,8 +85,18 @@ def broker() -> Iterator[Broker]:
         yield broker
 
 
-@pytest.mark.xfail(strict=True, reason="CoreLock.__exit__ is a function that can be interrupted")
-@pytest.mark.parametrize("name", CALLS)
+RARE = pytest.mark.xfail(strict=True, reason="Driver.__exit__ is a function: it may not begin")
+"""Until then: whoever calls these in the main thread may be interrupted at the wrong moment."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in CALLS if "subscribe" not in name),
+        pytest.param("subscribe", marks=RARE),
+        pytest.param("unsubscribe", marks=RARE),
+    ],
+)
 def test_the_lock_is_free_afterwards(broker: Broker, topic: str, name: str) -> None:
     held: dict[str, None] = {}
     for number in count(1):
@@ -96,10 +106,10 @@ def test_the_lock_is_free_afterwards(broker: Broker, topic: str, name: str) -> N
             messages = client.subscribe(topic, qos=1)
 
             where = interrupted(number, partial(CALLS[name], client, messages, topic))
-            lock: Any = client.driver.lock
-            while lock._is_mine():  # or nothing of this would ever end
+            lock: Any = client.driver._lock
+            while lock._is_owned():  # or nothing of this would ever end
                 held[where] = None
-                lock._lock.release()
+                lock.release()
             thread = threading.Thread(target=client.publish_nowait, args=(f"{topic}/x",))
             thread.start()
             thread.join(TIMEOUT)

@@ -277,7 +277,7 @@ def ctrl_c_while_it_waits(client: Client) -> Iterator[None]:
     A thread sends signals, and their handler looks whether the moment is right: it raises
     nothing while the main thread has the client's lock, nor anywhere else than in a wait.
     """
-    lock: Any = client.driver.lock._lock
+    lock: Any = client.driver._lock
     done = threading.Event()
     main = threading.main_thread().ident or 0
 

@@ -371,12 +371,9 @@ async def test_the_payloads_stay_as_they_are(bench: Lab) -> None:
 @only_5
 @pytest.mark.parametrize("how", ["EOF", "reset"])
 async def test_what_is_left_of_a_connection_makes_no_noise(
-    bench: Lab, how: str, complaints: list[str], request: pytest.FixtureRequest
+    bench: Lab, how: str, complaints: list[str]
 ) -> None:
     """When it is collected: nothing is printed."""
-    if bench.kind.name == "sync" and how == "reset":
-        reason = "a BytesIO is collected while there are views of it"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     received = threading.Event()
 
     def first(call: Call) -> None:

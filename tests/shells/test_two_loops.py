@@ -97,7 +97,6 @@ def test_a_loop_that_is_left_and_entered_again(topic: str) -> None:
         runner.run(client.close())
 
 
-@pytest.mark.xfail(strict=True, reason="a pump that could not be scheduled counts as scheduled")
 def test_acknowledging_where_no_loop_runs(topic: str) -> None:
     """It does nothing, or raises; in the next loop all is well."""
     with embedded() as broker:
@@ -135,7 +134,6 @@ class _TellingSelector(selectors.DefaultSelector):
             self.sleeps.clear()
 
 
-@pytest.mark.xfail(strict=True, reason="ack() in another thread does not wake the loop")
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("qos", [1, 2])
 def test_acknowledging_in_another_thread(qos: int, debug: bool) -> None:

@@ -336,21 +336,11 @@ async def test_a_message_of_two_subscriptions(bench: Lab, qos: int) -> None:
 
 # --- handlers that fail
 
-ASYNC_ONLY = "the asyncio client writes nothing after a handler has raised"
-
-
-def _expected_to_fail(request: pytest.FixtureRequest, bench: Lab, reason: str) -> None:
-    if bench.kind.name == "aio":
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
 
 @only_5
 @qos_1_and_2
-async def test_a_handler_that_raises_holds_back_nothing(
-    bench: Lab, qos: int, request: pytest.FixtureRequest
-) -> None:
+async def test_a_handler_that_raises_holds_back_nothing(bench: Lab, qos: int) -> None:
     """The messages behind its own are acknowledged at once: they waited only for their turn."""
-    _expected_to_fail(request, bench, ASYNC_ONLY)
     leave, raised = bench.queue(), bench.queue()
 
     async def fail(_message: Message) -> None:
@@ -386,10 +376,9 @@ async def test_a_handler_that_raises_holds_back_nothing(
 @qos_1_and_2
 @pytest.mark.parametrize("window", [1, 3, 20])
 async def test_handlers_that_raise_have_the_connection_made_anew(
-    bench: Lab, qos: int, window: int, request: pytest.FixtureRequest
+    bench: Lab, qos: int, window: int
 ) -> None:
     """A server whose window is full of them sends nothing more, and says nothing more."""
-    _expected_to_fail(request, bench, ASYNC_ONLY)
     got = bench.queue()
     count = min(window, 8)  # so many may be left to be delivered again
 
