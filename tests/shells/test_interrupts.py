@@ -266,7 +266,7 @@ class CtrlC(BaseException):
     """What the signal handler raises."""
 
 
-WAITS = {"wait", "join", "_next"}
+WAITS = {"wait", "join", "_wait_for_message"}
 """The functions of the threaded client in which it waits."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import mqttlite
-import mqttlite.layers.stack
+import mqttlite.layers.tls
 from mqttlite import QueueFull, SubscribeError, UsageError
 from mqttlite.enums import Fate
 from mqttlite.layers.tls import make_context
@@ -80,7 +80,7 @@ async def test_the_context_is_not_built_where_it_would_block(
         threads.append(threading.current_thread())
         return make_context(tls)
 
-    monkeypatch.setattr(mqttlite.layers.stack, "make_context", watched)
+    monkeypatch.setattr(mqttlite.layers.tls, "make_context", watched)
     with Peer(lambda call: call.read(1)) as peer, pytest.raises(mqttlite.ConnectFailed):
         await bench.client(peer.url.replace("mqtt:", "mqtts:")).connect()
     assert threads
