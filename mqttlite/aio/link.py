@@ -99,12 +99,11 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where asyncio is to read the next bytes to."""
-        if self._layer is None and self._attached:
-            room = self._owner.room()
-            if room is not None:
-                self._fills_room = True
-                return room
-        if self._buffer is None:  # not before it is needed
+        room = self._owner.room() if self._layer is None and self._attached else None
+        self._fills_room = room is not None
+        if room is not None:
+            return room
+        if self._buffer is None or _SHARES_BUFFER:  # not before it is needed, and in this thread
             self._buffer = _make_buffer()
         return self._buffer
 

@@ -216,11 +216,13 @@ class AsyncSubscription(SubscriptionBase):
         """A handler has raised; return whether its task is to end because of that."""
         # It is not acknowledged: the server delivers it again in the next connection.
         self._state.reject(message)
+        if isinstance(error, GeneratorExit):  # there is no loop any more
+            return True
         self._client.driver.pump_soon()  # it may have held back the acknowledgements of others
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             return True  # it is this task that is cancelled, not one that the handler awaited
-        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             return True  # they end the event loop
         self._client.report_handler_error(error, message)
         return False

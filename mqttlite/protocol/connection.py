@@ -111,7 +111,6 @@ class Connection(Sender):
     """What the owner may want to log."""
     _allows_problem_information = True
     _unacknowledged: deque[Receipt] = _NONE  # in order of arrival
-    answers_due = False  # some of them can be answered
     _abandoned = 0
     _room_given = 0  # times that an acknowledgement has made room for a message
 

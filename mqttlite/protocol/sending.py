@@ -97,6 +97,8 @@ class Sender:
     _to_resend: deque[Outgoing] | None = None
     _resend_ids: set[int] | frozenset[int] = frozenset()
     _own_aliases: OutgoingAliases | None = None
+    answers_due = False
+    """Whether some received messages can be acknowledged, which is done before all else."""
     # What publish_at_once() may do without a closer look; see _open().
     _simple_size = -1
     _simple_in_flight = 0
@@ -135,6 +137,10 @@ class Sender:
         """Whether the last packet is queued: nothing that comes counts any more [MQTT-3.14.4-1]."""
         return self.state is ConnectionState.CLOSING or self.state is ConnectionState.CLOSED
 
+    def _write_answers(self) -> None:
+        """Acknowledge what has been received."""
+        raise NotImplementedError
+
     # --- messages
 
     @property
@@ -169,6 +175,9 @@ class Sender:
         length = len(topic) + len(payload) + len(no_properties)
         if length > self._simple_size:
             return 0
+        if self.answers_due:
+            self._write_answers()
+            unsent = self.unsent_size
         flags = 0
         if outgoing.retain:
             if not self.peer_retain_available:
@@ -254,9 +263,7 @@ class Sender:
         return b"\0\0" if is_known else topic, encode_properties(own, PacketType.PUBLISH)
 
     def _trace_publish(self, outgoing: Outgoing, *, dup: bool) -> None:
-        assert self.tracer is not None
-        self.tracer(
-            ">",
+        self._trace(
             Message(
                 outgoing.topic,
                 outgoing.payload,
@@ -265,8 +272,14 @@ class Sender:
                 dup,
                 outgoing.packet_id,
                 outgoing.properties,
-            ),
+            )
         )
+
+    def _trace(self, packet: Packet) -> None:
+        assert self.tracer is not None
+        if self.answers_due:  # they go before it, here as on the wire
+            self._write_answers()
+        self.tracer(">", packet)
 
     def check_publish(self, outgoing: Outgoing) -> tuple[bytes, bytes]:
         """Return the encoded topic and properties of a message that the peer can take.
@@ -422,7 +435,7 @@ class Sender:
         if len(data) > self.peer_maximum_packet_size:
             packet, data = self._encode_smaller(packet, data)
         if self.tracer is not None and not self.is_ending:
-            self.tracer(">", packet)
+            self._trace(packet)
         self._write(data)
 
     def _encode_smaller(self, packet: Packet, data: bytes) -> tuple[Packet, bytes]:
@@ -442,6 +455,8 @@ class Sender:
     def _write(self, data: bytes) -> None:
         if self.is_ending:  # [MQTT-3.14.4-1] nothing after DISCONNECT
             return
+        if self.answers_due:  # they were given before
+            self._write_answers()
         self._out.append(data)
         self.unsent_size += len(data)
 
