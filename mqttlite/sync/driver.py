@@ -39,6 +39,9 @@ from mqttlite.sync.dial import DialCancelled, dial
 FLUSH_SIZE: Final = 64 * 1024
 """Bytes that a caller who publishes writes himself, before they become too many."""
 
+_FIRST_READ_SIZE: Final = 4 * 1024
+"""Bytes of the read buffer until it is filled for the first time, as those of few clients are."""
+
 _READ_SIZE: Final = 64 * 1024
 _READS_AT_ONCE: Final = 8
 """Buffers that are read before the core gets them all to see, and callers their turn."""
@@ -102,7 +105,7 @@ class Driver:
         self._is_running = False
         self.is_forked = False
         self.is_asleep = False
-        self._buffer = memoryview(bytearray(_READ_SIZE))
+        self._buffer = memoryview(bytearray(_FIRST_READ_SIZE))
         self._lingers = False
         self._room: memoryview | None = None  # where the core wants to have the next bytes
         self._deadline: float | None = None  # when the core wants to have its turn
@@ -387,10 +390,12 @@ class Driver:
                 count = connection.recv_into(buffer)
                 if not count:
                     return chunks, _EOF
-                if count < _READ_SIZE:  # it is the last one: the buffer is not needed before
+                if count < len(buffer):  # it is the last one: the buffer is not needed before
                     chunks.append(buffer[:count])
                     break
                 chunks.append(bytes(buffer))
+                if len(buffer) < _READ_SIZE:
+                    self._buffer = buffer = memoryview(bytearray(_READ_SIZE))
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
