@@ -505,20 +505,26 @@ def test_ctrl_c_during_publish(qos: int) -> None:
 @rule(3)
 def test_ctrl_c_while_it_waits_for_messages(broker: Any, topic: str) -> None:
     before = set(threading.enumerate())
-    taken = threading.Event()
+    taken, caught = threading.Event(), threading.Event()
 
     def press() -> None:
         with Client(broker.url) as other:
             other.publish(topic, b"x", qos=1)
         taken.wait(TIMEOUT)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        # Python does not notice a signal that comes when it is just about to wait for a lock.
+        while not caught.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            caught.wait(2.0)
 
     thread = threading.Thread(target=press, name="ctrl-c")
     client = Client(broker.url)
     with pytest.raises(KeyboardInterrupt), client, client.subscribe(topic) as messages:  # noqa: PT012
         thread.start()
-        for _ in messages:
-            taken.set()
+        try:
+            for _ in messages:
+                taken.set()
+        finally:
+            caught.set()
     thread.join()
     assert client.is_idle
     assert set(threading.enumerate()) == before
