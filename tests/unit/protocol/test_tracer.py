@@ -116,6 +116,22 @@ def test_messages_of_the_server(version: ProtocolVersion) -> None:
     assert client.sent() == "70 02 00 02"
 
 
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_what_was_acknowledged_before_is_told_before(qos: int) -> None:
+    trace = Trace()
+    client = trace.client
+    for message in client.give(QOS_1.format(1), QOS_2.format(2)):
+        message.ack()
+    trace.told()
+    client.publish("t", b"m", qos)
+    assert trace.told() == [
+        (">", Puback(1)),
+        (">", Pubrec(2)),
+        (">", Message("t", b"m", qos, packet_id=1 if qos else 0)),
+    ]
+    assert client.sent().startswith("40 02 00 01 50 02 00 02 3")
+
+
 def test_requests() -> None:
     trace = Trace()
     client = trace.client
