@@ -20,11 +20,13 @@ from time import monotonic, process_time
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
-# The root of the repository comes last: what PYTHONPATH names may be another mqttlite.
-sys.path[0:1] = []
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+# Clients bring packages that are called "tests", too; and PYTHONPATH may name another mqttlite than
+# the one of this repository. So its root is there for this import only, which suffices.
+sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tests.benchmarks.adapters.run import Run  # noqa: E402 - the path is needed for it
+
+del sys.path[0]
 
 MODES = {"receive": "receive", "dispatch": "receive", "round_trips": "echo", "bursts": "echo"}
 """What the ideal broker does in a scenario; in the others it only counts ("publish")."""
