@@ -12,11 +12,14 @@ Type checkers take a record for a dataclass, and so does ``dataclasses`` itself:
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
+from operator import call
 from typing import Any, Final, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
 _NOTHING: Final[Any] = object()
+_call: Final[Any] = call  # type checkers do not see through it
 
 
 class _Field:
@@ -54,7 +57,9 @@ class _Layout:
         "names",
         "positional",
         "setters",
+        "start",
         "twin",
+        "unset",
     )
 
     def __init__(self, cls: type, flags: dict[str, Any]) -> None:
@@ -67,8 +72,8 @@ class _Layout:
         self.factories: dict[str, Callable[[], Any]] = {}
         self.hidden: set[str] = set()
         self.has_post_init = "__post_init__" in vars(cls)
-        self.setters: dict[str, Callable[[Any, Any], None]] = {}
-        """What sets the slots, also of frozen records; known when the class has been made."""
+        self.setters: tuple[Callable[[Any, Any], None], ...] = ()
+        """What sets each slot, also of frozen records; known when the class has been made."""
         self.twin: type | None = None
         """The dataclass that the class could be, if somebody has asked for it."""
         for name in self.names:
@@ -81,6 +86,9 @@ class _Layout:
                 value = value.default
             if value is not _NOTHING:
                 self.defaults[name] = value
+        self.start = {name: self.defaults.get(name, _NOTHING) for name in self.names}
+        """All fields in order, with their defaults as far as there are any."""
+        self.unset = [name for name in self.names if name not in self.defaults]
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -117,7 +125,7 @@ def record(
         }
         again: Any = type(cls)
         made: type[T] = again(cls.__name__, cls.__bases__, namespace)
-        layout.setters = {name: vars(made)[name].__set__ for name in layout.names}
+        layout.setters = tuple(vars(made)[name].__set__ for name in layout.names)
         return made
 
     return make
@@ -136,7 +144,7 @@ def replace(record: T, /, **changes: Any) -> T:
 
 def _init(self: Any, /, *args: Any, **kwargs: Any) -> None:
     layout: _Layout = self.__record__
-    values = layout.defaults.copy()
+    values = layout.start.copy()
     if args:
         names = layout.positional
         if len(args) > len(names) or (kwargs and not kwargs.keys().isdisjoint(names[: len(args)])):
@@ -144,18 +152,16 @@ def _init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         values.update(zip(names, args, strict=False))
     if kwargs:
         values.update(kwargs)
-    if layout.factories:
-        for name, factory in layout.factories.items():
-            if name not in values:
-                values[name] = factory()
-    if len(values) != len(layout.names):
-        raise _mistake(self, args, kwargs)
-    setters = layout.setters
-    try:
-        for name, value in values.items():
-            setters[name](self, value)
-    except KeyError:  # one is missing, and another is not known
-        raise _mistake(self, args, kwargs) from None
+        if len(values) > len(layout.names):
+            raise _mistake(self, args, kwargs)
+    for name in layout.unset:
+        if values[name] is _NOTHING:
+            factory = layout.factories.get(name)
+            if factory is None:
+                raise _mistake(self, args, kwargs)
+            values[name] = factory()
+    # A loop in C: there are many fields, and this is done for each connection several times.
+    any(map(_call, layout.setters, repeat(self), values.values()))
     if layout.has_post_init:
         self.__post_init__()
 
@@ -207,8 +213,9 @@ def _refuse(self: Any, name: str, value: Any = None) -> None:  # noqa: ARG001 - 
 
 def _restore(self: Any, state: tuple[None, dict[str, Any]]) -> None:
     """Copy or unpickle a frozen record."""
+    layout: _Layout = self.__record__
     for name, value in state[1].items():
-        self.__record__.setters[name](self, value)
+        layout.setters[layout.names.index(name)](self, value)
 
 
 class _OfTwin:

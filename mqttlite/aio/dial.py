@@ -8,7 +8,14 @@ from collections import deque
 from typing import Any
 
 from mqttlite.endpoint import Endpoint
-from mqttlite.layers.addresses import HAPPY_EYEBALLS_DELAY, Address, in_turn
+from mqttlite.sockets import (
+    HAPPY_EYEBALLS_DELAY,
+    Address,
+    find_numeric,
+    in_turn,
+    is_connected_at_once,
+    make_socket,
+)
 
 
 async def connect_socket(endpoint: Endpoint) -> socket.socket:
@@ -20,9 +27,8 @@ async def connect_socket(endpoint: Endpoint) -> socket.socket:
     if endpoint.scheme == "unix":
         return await _connect(socket.AF_UNIX, endpoint.path)
     host, port = endpoint.host, endpoint.port
-    try:  # an address needs no lookup, and so no thread
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except OSError:
+    found = find_numeric(host, port)
+    if not found:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = in_turn(found)
@@ -32,13 +38,10 @@ async def connect_socket(endpoint: Endpoint) -> socket.socket:
 
 
 async def _connect(family: int, address: Any) -> socket.socket:
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    connection.setblocking(False)
+    connection = make_socket(family)
     try:
-        if family != socket.AF_UNIX:
-            # Asyncio sets it only for sockets that it makes itself.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(connection, address)
+        if not is_connected_at_once(connection, address):
+            await asyncio.get_running_loop().sock_connect(connection, address)
     except BaseException:
         connection.close()
         raise

@@ -54,7 +54,7 @@ class Driver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._time = monotonic  # that of the loop, once there is one
         self._link: Link | None = None
-        self._dialing: asyncio.Task[Link] | None = None
+        self._dialing: asyncio.Task[None] | None = None
         self._hanging_up = False
         self._timer: asyncio.Handle | None = None  # that of uvloop does not tell its time
         self._timer_due = 0.0
@@ -230,22 +230,31 @@ class Driver:
 
     # --- the network connection
 
-    def _dialed(self, task: asyncio.Task[Link]) -> None:
+    def _dialed(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if task is not self._dialing:  # it was opened: what counts now is the link
+            return
         self._dialing = None
-        if task.cancelled():
+        if error is None:
             self.core.transport_closed(self.now())
-        elif error := task.exception():
+        else:
             failure = error if isinstance(error, Exception) else ConnectionAbortedError()
             self.core.dial_failed(failure, self.now())
-        else:
-            self._link = task.result()
-            if _packets_log.isEnabledFor(logging.DEBUG) is not self.core.traces_packets:
-                self.core.traces_packets = not self.core.traces_packets
-            self.core.transport_opened(self.now())
-            self._link.attach()
         self.pump()
 
-    async def _open(self, action: Dial) -> Link:
+    def link_opened(self, link: Link) -> None:
+        """The connection can be used: not a turn of the loop is lost before CONNECT is sent."""
+        if self._dialing is None or self._dialing.cancelling():
+            link.abort()  # nobody wants it any more, and who has made it is about to know
+            return
+        self._dialing = None
+        self._link = link
+        if _packets_log.isEnabledFor(logging.DEBUG) is not self.core.traces_packets:
+            self.core.traces_packets = not self.core.traces_packets
+        self.core.transport_opened(self.now())
+        self.pump()
+
+    async def _open(self, action: Dial) -> None:
         endpoint = action.endpoint
         layer: Layer | None = None
         if endpoint.tls or endpoint.is_websocket:
@@ -275,7 +284,6 @@ class Driver:
             if links:
                 await asyncio.wait([link.closed for link in links])
             raise
-        return links[-1]
 
     def room(self) -> memoryview | None:
         """Where the link may put the next bytes itself."""
@@ -295,8 +303,10 @@ class Driver:
         """The network takes bytes again."""
         self.pump()
 
-    def link_lost(self, error: Exception | None) -> None:
+    def link_lost(self, link: Link, error: Exception | None) -> None:
         """The connection is gone."""
+        if link is not self._link:  # it was not wanted
+            return
         self._link = None
         self._hanging_up = False
         self.core.transport_closed(self.now(), error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import sys
 import threading
@@ -12,7 +11,6 @@ from typing import Final, Protocol, cast
 
 from mqttlite.errors import MqttError
 from mqttlite.layers.stack import Layer
-from mqttlite.protocol.client_side import KERNEL_BACKLOG
 
 # asyncio reads 256 KiB at a time if it is let: allocating those costs more than reading them.
 _BUFFER_SIZE: Final = 64 * 1024
@@ -40,6 +38,9 @@ def _make_buffer() -> memoryview:
 class LinkOwner(Protocol):
     """Whom a link tells what happens."""
 
+    def link_opened(self, link: Link) -> None:
+        """The connection can be used, after the handshakes of its layers."""
+
     def room(self) -> memoryview | None:
         """Where the link may put the next bytes itself, to tell of them by ``link_filled()``."""
 
@@ -52,7 +53,7 @@ class LinkOwner(Protocol):
     def link_writable(self) -> None:
         """The network takes bytes again."""
 
-    def link_lost(self, error: Exception | None) -> None:
+    def link_lost(self, link: Link, error: Exception | None) -> None:
         """The connection is gone; None: the server has closed it in order."""
 
 
@@ -65,33 +66,31 @@ class Link(asyncio.BufferedProtocol):
         self._layer = layer
         self._buffer: memoryview | None = None
         self._fills_room = False  # the owner's, not the buffer
-        # None when it is open.
-        self._opened: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+        self._is_open = False
+        self._handshake: asyncio.Future[None] | None = None  # done when it is, if somebody waits
         self._error: Exception | None = None
         self._finishing = False
-        self._attached = False
-        self._early = b""  # what came before the owner was ready for it
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_writable = True
         self._is_reading = True
 
     async def opened(self) -> None:
         """Wait until the connection can be used, with the handshakes of its layers."""
-        if self._opened is not None:
-            await self._opened
+        if self._is_open:
+            return
+        if self.closed.done():
+            raise self._closed_early()
+        self._handshake = asyncio.get_running_loop().create_future()
+        await self._handshake
+
+    def _closed_early(self) -> Exception:
+        return self._error or ConnectionResetError("the server closed the connection")
 
     # --- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
         self._transport = cast("asyncio.Transport", transport)  # that of uvloop is none by type
-        connection = transport.get_extra_info("socket")
-        if (
-            hasattr(socket, "TCP_NOTSENT_LOWAT")
-            and connection is not None
-            and connection.family in (socket.AF_INET, socket.AF_INET6)
-        ):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
         if self._layer is None:
             self._set_opened()
         else:
@@ -99,7 +98,7 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where asyncio is to read the next bytes to."""
-        room = self._owner.room() if self._layer is None and self._attached else None
+        room = self._owner.room() if self._layer is None else None
         self._fills_room = room is not None
         if room is not None:
             return room
@@ -117,9 +116,7 @@ class Link(asyncio.BufferedProtocol):
         data: bytes | memoryview = self._buffer[:nbytes]
         if self._layer is not None:
             data = self._unpack(self._layer, bytes(data))
-        if not self._attached:
-            self._early += data
-        elif data:
+        if data:
             self._owner.link_received(data)
 
     def eof_received(self) -> bool:
@@ -145,14 +142,11 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self.closed.set_result(None)
-        error = self._error or exc
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_exception(
-                error or ConnectionResetError("the server closed the connection")
-            )
-            self._opened.exception()  # it may be that nobody waits any more
-        elif self._attached:
-            self._owner.link_lost(error)
+        self._error = self._error or exc
+        if self._is_open:
+            self._owner.link_lost(self, self._error)
+        elif self._handshake is not None and not self._handshake.done():
+            self._handshake.set_exception(self._closed_early())
 
     # --- what the driver calls
 
@@ -169,14 +163,6 @@ class Link(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
-
-    def attach(self) -> None:
-        """From now on the owner is told what happens, and of what has happened."""
-        self._attached = True
-        if self._early:
-            self._owner.link_received(self._early)
-        if self.closed.done():
-            self._owner.link_lost(self._error)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send bytes."""
@@ -225,9 +211,14 @@ class Link(asyncio.BufferedProtocol):
         return data
 
     def _set_opened(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None and not opened.done():  # nobody may wait any more
-            opened.set_result(None)
+        if self._is_open:
+            return
+        if self._handshake is not None:
+            if self._handshake.done():  # cancelled: nobody wants the connection any more
+                return
+            self._handshake.set_result(None)
+        self._is_open = True
+        self._owner.link_opened(self)
 
     def _write_layer(self, layer: Layer) -> None:
         data = layer.data_to_send()

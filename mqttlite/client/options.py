@@ -156,16 +156,13 @@ class ClientOptions:
             self.check_connect(self.endpoints or (Endpoint("mqtt"),), self.given({}))
 
     def check_connect(self, endpoints: Sequence[Endpoint], given: Given) -> None:
-        """Raise UsageError for whatever cannot be written, before a server is asked."""
+        """Raise UsageError for whatever cannot be written, before a server is asked.
+
+        What MQTT 5.0 can say, 3.1.1 can, too, if ``may_fall_back()``.
+        """
+        version = VERSIONS[self.version or "5.0"]
         for endpoint in endpoints:
-            versions = [self.version] if self.version else ["5.0"]
-            if self.version is None and self.may_fall_back(endpoint, given):
-                versions.append("3.1.1")
-            for version in versions:
-                packet = self.connect_packet(
-                    endpoint, VERSIONS[version], "", first=True, given=given
-                )
-                encode(packet, VERSIONS[version])
+            encode(self.connect_packet(endpoint, version, "", first=True, given=given), version)
 
     def may_fall_back(self, endpoint: Endpoint, given: Given) -> bool:
         """Whether MQTT 3.1.1 can say what this client has to say."""

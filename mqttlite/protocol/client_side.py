@@ -45,10 +45,6 @@ from mqttlite.topics import has_wildcard, is_shared
 PING_TIMEOUT: Final = 10.0
 """Seconds in which PINGRESP, or anything else, has to come after PINGREQ."""
 
-KERNEL_BACKLOG: Final = 128 * 1024
-"""Bytes that a shell lets the system hold unsent, where the system can be told so. On a slow
-network megabytes could stand there, behind which the answer to a PINGREQ would come too late."""
-
 _FIRST_PACKETS: Final = (PacketType.CONNACK, PacketType.AUTH)
 
 _MOST_EXCESS: Final = 64 * 1024 * 1024

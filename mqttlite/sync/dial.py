@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import selectors
 import socket
 from collections import deque
@@ -13,15 +12,46 @@ from typing import Any, cast
 
 from mqttlite.client import Dial
 from mqttlite.errors import MqttError
-from mqttlite.layers.addresses import HAPPY_EYEBALLS_DELAY, Address, in_turn
 from mqttlite.layers.stack import Layer, make_layer
-from mqttlite.protocol.client_side import KERNEL_BACKLOG
-
-_log = logging.getLogger("mqttlite.layers")
+from mqttlite.sockets import (
+    HAPPY_EYEBALLS_DELAY,
+    Address,
+    find_numeric,
+    in_turn,
+    is_connected_at_once,
+    is_loopback,
+    make_socket,
+)
 
 
 class DialCancelled(Exception):
     """The connection is not wanted any more."""
+
+
+def dial_at_once(action: Dial) -> socket.socket | None:
+    """Connect to a server on this machine, for which nothing has to be waited for.
+
+    None: it is not on this machine, or has to be waited for all the same. Raises OSError.
+    """
+    endpoint = action.endpoint
+    if endpoint.tls or endpoint.is_websocket:
+        return None
+    if endpoint.scheme == "unix":
+        found: list[Address] = [(socket.AF_UNIX, endpoint.path)]
+    elif is_loopback(endpoint.host):
+        found = in_turn(find_numeric(endpoint.host, endpoint.port))
+    else:
+        return None
+    family, address = found[0]
+    connection = make_socket(family)
+    try:
+        if is_connected_at_once(connection, address):
+            return connection
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    return None
 
 
 def dial(action: Dial, cancel: socket.socket) -> tuple[socket.socket, Layer | None]:
@@ -38,19 +68,12 @@ def dial(action: Dial, cancel: socket.socket) -> tuple[socket.socket, Layer | No
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
         addresses = in_turn(found)
     connection = _race(addresses, cancel)
-    try:
-        if endpoint.scheme != "unix":
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BACKLOG)
-        if layer is None:
-            _log.debug("connected to %s", endpoint)
-            return connection, None
-        _shake_hands(connection, layer, cancel)
-        _log.debug("connected to %s, %s", endpoint, layer.describe())
-    except BaseException:
-        connection.close()
-        raise
+    if layer is not None:
+        try:
+            _shake_hands(connection, layer, cancel)
+        except BaseException:
+            connection.close()
+            raise
     return connection, layer
 
 
@@ -93,8 +116,7 @@ def _race(addresses: list[Address], cancel: socket.socket) -> socket.socket:
 
 
 def _start(family: int, address: Any) -> socket.socket:
-    attempt = socket.socket(family, socket.SOCK_STREAM)
-    attempt.setblocking(False)
+    attempt = make_socket(family)
     try:
         with suppress(BlockingIOError):
             attempt.connect(address)

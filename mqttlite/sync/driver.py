@@ -34,7 +34,7 @@ from mqttlite.errors import UsageError
 from mqttlite.layers.stack import Layer
 from mqttlite.protocol.session import Answer, Answerable
 from mqttlite.sync.asking import Asker
-from mqttlite.sync.dial import DialCancelled, dial
+from mqttlite.sync.dial import DialCancelled, dial, dial_at_once
 
 FLUSH_SIZE: Final = 64 * 1024
 """Bytes that a caller who publishes writes himself, before they become too many."""
@@ -66,6 +66,7 @@ _LONGEST_SLEEP: Final = 86_400.0
 _EOF: Final = EOFError()
 
 _log = logging.getLogger("mqttlite.sync")
+_layers_log = logging.getLogger("mqttlite.layers")
 _packets_log = logging.getLogger("mqttlite.packets")
 _running: WeakSet[Driver] = WeakSet()
 
@@ -491,6 +492,10 @@ class Driver:
     def _act(self, action: Dial | HangUp, now: float) -> None:
         if isinstance(action, Dial):
             try:
+                connection = dial_at_once(action)
+                if connection is not None:
+                    self._opened(action, connection, None, now)
+                    return
                 dialing = _Dialing(self, action)
                 dialing.start()
             except (OSError, RuntimeError) as error:  # no descriptor, or no thread, to be had
@@ -514,13 +519,22 @@ class Driver:
     def _take_dialed(self, dialing: _Dialing, now: float) -> None:
         self._dialing = None
         if dialing.connection is not None:
-            self._socket = dialing.connection
-            self._layer = dialing.layer
-            if _packets_log.isEnabledFor(logging.DEBUG) is not self.core.traces_packets:
-                self.core.traces_packets = not self.core.traces_packets
-            self.core.transport_opened(now)
+            self._opened(dialing.action, dialing.connection, dialing.layer, now)
         elif dialing.error is not None:
             self.core.dial_failed(dialing.error, now)
+
+    def _opened(
+        self, action: Dial, connection: socket.socket, layer: Layer | None, now: float
+    ) -> None:
+        self._socket = connection
+        self._layer = layer
+        if _layers_log.isEnabledFor(logging.DEBUG):  # the lock is held: to be logged later
+            layers = "" if layer is None else f", {layer.describe()}"
+            text = f"connected to {action.endpoint}{layers}"
+            self.core.notices.append((_layers_log.name, logging.DEBUG, text))
+        if _packets_log.isEnabledFor(logging.DEBUG) is not self.core.traces_packets:
+            self.core.traces_packets = not self.core.traces_packets
+        self.core.transport_opened(now)
 
     def _close_socket(self) -> None:
         connection, self._socket = self._socket, None
@@ -556,7 +570,7 @@ def forked() -> UsageError:
 
 
 class _Dialing:
-    """Opens a connection in a thread of its own, because a name lookup can take any time."""
+    """Opens a connection in a thread of its own, because that can take any time."""
 
     def __init__(self, driver: Driver, action: Dial) -> None:
         self.done = False
@@ -564,7 +578,7 @@ class _Dialing:
         self.layer: Layer | None = None
         self.error: Exception | None = None
         self._driver = driver
-        self._action = action
+        self.action = action
         self._cancelled = False
         self._cancel, self._cancel_seen = socket.socketpair()
         self._thread = threading.Thread(
@@ -597,7 +611,7 @@ class _Dialing:
     def _run(self) -> None:
         connection = layer = error = None
         try:
-            connection, layer = dial(self._action, self._cancel_seen)
+            connection, layer = dial(self.action, self._cancel_seen)
         except DialCancelled:
             pass
         except Exception as failure:

@@ -15,6 +15,7 @@ FLOORS = [
     {"protocol"},
     {"client"},
     {"layers"},
+    {"sockets"},  # what the shells have in common of input and output
     {"aio", "sync"},  # shells
     {"testing"},  # edge
 ]

@@ -199,6 +199,10 @@ class MemorySocket:
         self.server = Server()
         NETWORK.servers.append(self)
 
+    def connect_ex(self, address: object) -> int:
+        self.connect(address)
+        return 0
+
     def send(self, data: bytes | memoryview) -> int:
         NETWORK.sends += 1
         size = len(data)
