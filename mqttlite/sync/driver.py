@@ -46,6 +46,9 @@ _READ_SIZE: Final = 64 * 1024
 _READS_AT_ONCE: Final = 8
 """Buffers that are read before the core gets them all to see, and callers their turn."""
 
+_MOST_INTO_ROOM: Final = 4 * 1024 * 1024
+"""Bytes of a large payload that are read before the core hears of it."""
+
 _QUICK_SUCCESSION: Final = 0.0001
 """Seconds: who publishes more often than this, with nothing coming in between, is not after
 latency, and leaves the writing to the I/O thread, which sends all that has gathered at once."""
@@ -107,6 +110,7 @@ class Driver:
         self.is_forked = False
         self.is_asleep = False
         self._buffer = memoryview(bytearray(_FIRST_READ_SIZE))
+        self._reads_at_once = _READS_AT_ONCE
         self._lingers = False
         self._room: memoryview | None = None  # where the core wants to have the next bytes
         self._deadline: float | None = None  # when the core wants to have its turn
@@ -379,6 +383,7 @@ class Driver:
             elif mask & selectors.EVENT_READ:
                 connection = cast("socket.socket", key.fileobj)
                 if self._room is not None:
+                    self._reads_at_once = 1
                     return self._read_into_room(connection, self._room)
                 return self._read_chunks(connection)
         return [], None
@@ -386,8 +391,10 @@ class Driver:
     def _read_chunks(self, connection: socket.socket) -> _Read:
         chunks: list[bytes | memoryview | int] = []
         buffer = self._buffer
+        # Behind a large payload may come another one, which is better read into its room.
+        most, self._reads_at_once = self._reads_at_once, _READS_AT_ONCE
         try:
-            while len(chunks) < _READS_AT_ONCE:
+            while len(chunks) < most:
                 count = connection.recv_into(buffer)
                 if not count:
                     return chunks, _EOF
@@ -407,7 +414,7 @@ class Driver:
         filled = 0
         failure: Exception | None = None
         try:
-            while filled < len(room) and filled < _READS_AT_ONCE * _READ_SIZE:
+            while filled < len(room) and filled < _MOST_INTO_ROOM:
                 count = connection.recv_into(room[filled:])
                 if not count:
                     failure = _EOF
