@@ -177,8 +177,8 @@ class Driver:
         if not data:
             return False
         link.write(data)
-        while link.is_writable and (data := core.data_to_send(self._time())):
-            link.write(data)
+        while core.unsent_size and link.is_writable:
+            link.write(core.data_to_send(self._time()))
         return True
 
     def _pass_on_news(self) -> None:

@@ -124,24 +124,24 @@ class AsyncSubscription(SubscriptionBase):
     async def __anext__(self) -> Message:
         if self._handler is not None:
             raise UsageError("the messages of this subscription go to its handler")
-        if self._in_a_row < _MOST_IN_A_ROW:
-            message = self._take()
-            if message is not None:
-                return message
-        return await self._next()
+        message = self._take() if self._in_a_row < _MOST_IN_A_ROW else None
+        return await self._next() if message is None else message
 
     async def _next(self) -> Message:
+        """Take the next message, for which something has to be waited."""
         if self._in_a_row >= _MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
-            self._in_a_row = 0
             await asyncio.sleep(0)
-        while True:
+            self._in_a_row = 0
             message = self._take()
             if message is not None:
                 return message
-            if self._state.ended:
-                raise self._failure or StopAsyncIteration
+        while not self._state.ended:
             await self._wait()
             self._in_a_row = 0
+            message = self._take()
+            if message is not None:
+                return message
+        raise self._failure or StopAsyncIteration
 
     async def get(self, timeout: float | None = None) -> Message:
         """Take the next message. Raises TimeoutError, or ConnectionClosed when all is over."""

@@ -71,6 +71,10 @@ _GOODBYE: Final = 0.5
 _BUSY: Final = 1.0
 """Seconds after which to look again whether nothing is in flight."""
 
+# A member of an Enum costs more to look up than a global name.
+_CONNECTED: Final = ClientState.CONNECTED
+_HANGING_UP: Final = ClientState.HANGING_UP
+
 _FIRST_IDENTIFIERS: Final = 2**27
 """Among so many the first subscription identifier is chosen at random."""
 
@@ -227,7 +231,7 @@ class ClientCore(Connecting):
 
         Valid until anything else is received.
         """
-        if self._connection is None or self.state is ClientState.HANGING_UP:
+        if self._connection is None or self.state is _HANGING_UP:
             return None
         return self._connection.room()
 
@@ -235,7 +239,7 @@ class ClientCore(Connecting):
         """So many bytes from the network were put into ``room()``."""
         connection = self._connection
         self._counters.received_bytes += count
-        if connection is not None and self.state is not ClientState.HANGING_UP:
+        if connection is not None and self.state is not _HANGING_UP:
             connection.filled(count, now)
             self._process(connection, now)
 
@@ -243,7 +247,7 @@ class ClientCore(Connecting):
         """Take bytes from the network."""
         connection = self._connection
         self._counters.received_bytes += len(data)
-        if connection is not None and self.state is not ClientState.HANGING_UP:
+        if connection is not None and self.state is not _HANGING_UP:
             connection.receive(data, now)
             self._process(connection, now)
 
@@ -668,13 +672,16 @@ class ClientCore(Connecting):
         """When ``handle_deadline`` wants to be called; None: not before something happens."""
         connection = self._connection
         first = None if connection is None else connection.next_deadline()
+        expiry = self.publisher.outbox.next_expiry
+        if self.state is _CONNECTED and self._closing is None and self._return_at is expiry is None:
+            return first  # there are no others, and this is asked for again and again
         for deadline in (
             None if self.state is ClientState.HANGING_UP else self._attempt_deadline,
             self._retry_at,
             self._drain_deadline,
             self._hang_up_deadline,
             self._return_at,
-            self.publisher.outbox.next_expiry,
+            expiry,
         ):
             if deadline is not None and (first is None or deadline < first):
                 first = deadline

@@ -118,7 +118,7 @@ class Driver:
         self._layer: Layer | None = None
         self._unsent: bytes | memoryview = b""
         self._write_error: OSError | None = None
-        self._last_write = 0.0
+        self._last_write = self._last_publish = 0.0
         self._hanging_up = False
         self._dialing: _Dialing | None = None
         self._abandoned: list[_Dialing] = []
@@ -190,8 +190,11 @@ class Driver:
         """See that the I/O thread has a look; under the lock."""
         if self.is_asleep:
             self.is_asleep = False
-            with suppress(OSError):  # full: it is being woken
-                self._waker.send(b"\0")
+            self._send_wake()
+
+    def _send_wake(self) -> None:
+        with suppress(OSError):  # full: it is being woken
+            self._waker.send(b"\0")
 
     def flush(self, *, urgent: bool) -> None:
         """Write what was queued, or leave it to the I/O thread; under the lock.
@@ -205,11 +208,26 @@ class Driver:
             return  # the I/O thread is about, or has been woken
         if self.core.next_expiry is not None:
             self.wake()  # it may have to get up earlier
-        if urgent or is_much or monotonic() - self._last_write > _QUICK_SUCCESSION:
+        now = monotonic()
+        if urgent or is_much or now - self._last_publish > _QUICK_SUCCESSION:
+            self._last_publish = now
             self.write_pending()
         else:
             self._lingers = True
             self.wake()
+
+    def flush_answers(self) -> None:
+        """Write the acknowledgements that are due, or leave it to the I/O thread; under the lock.
+
+        While that lingers it still counts as asleep: who publishes takes them along.
+        """
+        if not self.is_asleep or self._lingers:
+            return
+        if monotonic() - self._last_write > _QUICK_SUCCESSION:
+            self.write_pending()
+        else:
+            self._lingers = True
+            self._send_wake()
 
     def write_pending(self) -> None:
         """Write what is there, for the caller is going to wait; under the lock."""
@@ -250,7 +268,7 @@ class Driver:
     def _acknowledge(self, receipt: Answerable, answer: Answer | None) -> None:
         with self.lock:
             receipt.accept(answer)
-            self.flush(urgent=False)
+            self.flush_answers()
 
     # --- under the lock
 
@@ -341,12 +359,15 @@ class Driver:
             while True:
                 chunks, closed = self._read(events, wakened)
                 if self._lingers:
-                    self._lingers = False
                     if not chunks and closed is None:
                         chunks, closed = self._read(selector.select(_LINGER), wakened)
+                    self._lingers = False
+                    self._last_publish = monotonic()
                 with self.lock:
                     timeout = self._turn(chunks, closed)
                     notes = self._take_notes()
+                    if notes[1]:  # what is published next may be an answer to what has come
+                        self._last_publish = 0.0
                 self._notify(notes)
                 if timeout is not None and timeout < 0:
                     break
@@ -436,8 +457,6 @@ class Driver:
         self.is_asleep = False
         core = self.core
         now = monotonic()
-        if chunks:
-            self._last_write = 0.0  # what is published next may be an answer to it
         for chunk in chunks:
             if isinstance(chunk, int):
                 core.filled(chunk, now)

@@ -144,8 +144,7 @@ class Subscription(SubscriptionBase):
 
     def _pass_on(self, driver: Driver) -> None:
         """The message before may have been acknowledged, or there may be room again."""
-        if driver.is_asleep:
-            driver.flush(urgent=False)
+        driver.flush_answers()
         if self._state.pauses:
             driver.wake()
 
