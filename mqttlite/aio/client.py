@@ -203,12 +203,12 @@ class AsyncClient(ClientBase):
         """Check and send a message, or queue it. This is the hot path of publishing."""
         driver = self.driver
         delivery = AsyncDelivery(
-            driver,
             topic,
             payload if type(payload) is bytes else as_bytes(payload),
             0 if qos == 0 else check_qos(qos),
             bool(retain) if retain else False,
             cast("Properties", properties) if properties else None,
+            driver,
         )
         unsent = self._core.publisher.send_at_once(delivery)
         if not unsent:

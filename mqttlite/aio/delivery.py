@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mqttlite.client import DeliveryState
 from mqttlite.enums import Fate
-from mqttlite.message import Properties
-
-if TYPE_CHECKING:
-    from mqttlite.aio.driver import Driver
 
 
 class AsyncDelivery(DeliveryState):
@@ -21,21 +17,7 @@ class AsyncDelivery(DeliveryState):
     the server said. Giving up waiting does not take the message back.
     """
 
-    def __init__(
-        self,
-        driver: Driver,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        retain: bool,
-        properties: Properties | None,
-    ) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.properties = properties
-        self._driver = driver
+    __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, AsyncDelivery]:
         if self.fate is Fate.PENDING:

@@ -6,14 +6,20 @@ puts something of its own into ``waiters``, and finds the operation in ``ClientC
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mqttlite.enums import Fate, ReasonCode, describe_reason
 from mqttlite.errors import MqttError, PublishError
 from mqttlite.protocol import Outgoing
 from mqttlite.records import field, record
 
+if TYPE_CHECKING:
+    from mqttlite.message import Properties
+
 T = TypeVar("T")
+
+# A member of an Enum costs more to look up than a global name: this stands in the hot path.
+_PENDING: Final = Fate.PENDING
 
 
 class Operation(Generic[T]):
@@ -59,15 +65,38 @@ class DeliveryState(Outgoing):
     ``user_properties`` are what the server said when it acknowledged the message.
     """
 
-    fate = Fate.PENDING
-    error: MqttError | None = None
-    expires_at: float | None = None
-    waiters: list[Any] | None = None
+    __slots__ = ("_driver", "error", "expires_at", "fate", "waiters")
+
+    # This is in the hot path of publishing: so what Outgoing does is repeated here, and the
+    # shells' deliveries have no constructor of their own.
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
+        driver: Any = None,
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
+        self.packet_id = 0
+        self.awaiting = None
+        self.reason_code = 0
+        self.response = None
+        self.fate = _PENDING
+        self.error: MqttError | None = None
+        self.expires_at: float | None = None
+        self.waiters: list[Any] | None = None
+        self._driver = driver
 
     @property
     def done(self) -> bool:
         """Whether it is known what became of the message."""
-        return self.fate is not Fate.PENDING
+        return self.fate is not _PENDING
 
     @property
     def reason_string(self) -> str | None:

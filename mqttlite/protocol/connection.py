@@ -112,7 +112,6 @@ class Connection(Sender):
     _allows_problem_information = True
     _unacknowledged: deque[Receipt] = _NONE  # in order of arrival
     _abandoned = 0
-    _room_given = 0  # times that an acknowledgement has made room for a message
 
     def __init__(
         self,
@@ -131,6 +130,7 @@ class Connection(Sender):
         self._reader = PacketReader(version, maximum_packet_size)
         self._last_received = 0.0
         self._incoming_in_flight = 0  # counts against receive_maximum
+        self._room_given = 0  # times that an acknowledgement has made room for a message
         self._aliases: dict[int, str] = {}
 
     # --- receiving

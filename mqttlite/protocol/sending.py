@@ -77,6 +77,7 @@ _OPEN: Final = ConnectionState.OPEN
 _PUBACK: Final = PacketType.PUBACK
 _PUBREC: Final = PacketType.PUBREC
 _PUBCOMP: Final = PacketType.PUBCOMP
+_find_topic: Final = encoded_topics.get  # a method of an imported name would be slow to find
 
 
 class Sender:
@@ -85,7 +86,8 @@ class Sender:
     _peer = ClosedBy.SERVER
 
     # What most connections never change stands here once for all of them: so an idle one is
-    # small, and objects with no more than thirty attributes of their own are also faster.
+    # small, and objects with no more than thirty attributes of their own are also faster. (What
+    # hot paths look at must not stand here, unless no object ever has its own.)
     close_cause: ConnectionClosed | None = None
     peer_receive_maximum = MAXIMUM_TWO_BYTE_INTEGER
     peer_maximum_packet_size = MAXIMUM_PACKET_SIZE
@@ -97,12 +99,6 @@ class Sender:
     _to_resend: deque[Outgoing] | None = None
     _resend_ids: set[int] | frozenset[int] = frozenset()
     _own_aliases: OutgoingAliases | None = None
-    answers_due = False
-    """Whether some received messages can be acknowledged, which is done before all else."""
-    # What publish_at_once() may do without a closer look; see _open().
-    _simple_size = -1
-    _simple_in_flight = 0
-    _no_properties = b""
 
     def __init__(self, session: Session, version: ProtocolVersion | None) -> None:
         self.session = session
@@ -115,6 +111,12 @@ class Sender:
         self._out: list[bytes | memoryview] = []
         self._last_sent = 0.0
         self._in_flight = 0  # messages of QoS > 0 that count against peer_receive_maximum
+        self.answers_due = False
+        """Whether some received messages can be acknowledged, which is done before all else."""
+        # What publish_at_once() may do without a closer look; see _open().
+        self._simple_size = -1
+        self._simple_in_flight = 0
+        self._no_properties = b""
         # SUBSCRIBE and UNSUBSCRIBE: the answer's type, and the number of filters.
         self._requests: dict[int, tuple[type[Suback | Unsuback], int]] = {}
 
@@ -160,7 +162,7 @@ class Sender:
         """
         unsent = self.unsent_size
         try:
-            topic = encoded_topics.get(outgoing.topic)
+            topic = _find_topic(outgoing.topic)
         except TypeError:  # a list, for example
             return 0
         if (

@@ -40,11 +40,19 @@ class Outgoing:
     last acknowledgement said.
     """
 
-    # One is made for every message published: what most do not need is set when they do.
-    packet_id = 0
-    awaiting: PacketType | None = None
-    reason_code = 0
-    response: Properties | None = None
+    # One is made for every message published. No defaults in the class: what an object may have
+    # instead of its class's is slow to find.
+    __slots__ = (
+        "awaiting",
+        "packet_id",
+        "payload",
+        "properties",
+        "qos",
+        "reason_code",
+        "response",
+        "retain",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -59,6 +67,10 @@ class Outgoing:
         self.qos = qos
         self.retain = retain
         self.properties = properties
+        self.packet_id = 0
+        self.awaiting: PacketType | None = None
+        self.reason_code = 0
+        self.response: Properties | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.topic!r}, {len(self.payload)} bytes, qos={self.qos})"
@@ -113,14 +125,14 @@ class Receipt:
     ``connection`` is the one on which the PUBLISH last came: only there may it be answered.
     """
 
-    # There is one for every message received: what most do not need is set when they do.
-    answer: Answer | None = None
-    state = ReceiptState.WAITING
+    __slots__ = ("answer", "connection", "packet_id", "qos", "state")
 
     def __init__(self, connection: Connection, packet_id: int, qos: int) -> None:
         self.connection = connection
         self.packet_id = packet_id
         self.qos = qos
+        self.state = _WAITING
+        self.answer: Answer | None = None
 
     @property
     def is_live(self) -> bool:

@@ -194,12 +194,12 @@ class Client(ClientBase):
         """Check and send a message, or queue it. This is the hot path of publishing."""
         driver = self.driver
         delivery = Delivery(
-            driver,
             topic,
             payload if type(payload) is bytes else as_bytes(payload),
             0 if qos == 0 else check_qos(qos),
             bool(retain) if retain else False,
             cast("Properties", properties) if properties else None,
+            driver,
         )
         core = self._core
         with driver.lock:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mqttlite.client import DeliveryState
-from mqttlite.message import Properties
-
-if TYPE_CHECKING:
-    from mqttlite.sync.driver import Driver
 
 
 class Delivery(DeliveryState):
@@ -19,21 +13,7 @@ class Delivery(DeliveryState):
     up waiting does not take the message back.
     """
 
-    def __init__(
-        self,
-        driver: Driver,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        retain: bool,
-        properties: Properties | None,
-    ) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.properties = properties
-        self._driver = driver
+    __slots__ = ()
 
     def wait(self, timeout: float | None = None) -> Delivery:
         """Wait until it is known what became of the message, and return this object.
