@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from struct import pack
 from typing import TYPE_CHECKING, Final
 
 from mqttlite.enums import ClosedBy, PacketType, ProtocolVersion, ReasonCode, describe_reason
@@ -52,8 +53,15 @@ sends no more once a window of them is unacknowledged, and that of many is as sm
 # A member of an Enum costs more to look up than a global name: these stand in the hot paths.
 _OPEN: Final = ConnectionState.OPEN
 _PUBACK: Final = PacketType.PUBACK
+_PUBCOMP: Final = PacketType.PUBCOMP
 _WAITING: Final = ReceiptState.WAITING
 _ANSWERED: Final = ReceiptState.ANSWERED
+_ABANDONED: Final = ReceiptState.ABANDONED
+
+# The begins of packets that have a packet identifier and nothing else.
+_SHORT_PUBACK: Final = 0x4002
+_SHORT_PUBREC: Final = 0x5002
+_SHORT_PUBCOMP: Final = 0x7002
 
 
 _NONE: Final[deque[Receipt]] = deque(maxlen=0)
@@ -201,21 +209,21 @@ class Connection(Sender):
 
     def _receive_open(self, packet: Packet) -> None:
         """Any packet on an open connection."""
-        if isinstance(packet, Message):
+        if type(packet) is Message:
             self._receive_publish(packet)
             return
         if not self._allows_problem_information:
             check_problem_information(packet)
-        if isinstance(packet, Puback):
-            self._complete(PacketType.PUBACK, packet)
-        elif isinstance(packet, Pubrec):
-            self._receive_pubrec(packet)
-        elif isinstance(packet, Pubrel):
+        if type(packet) is Pubrel:
             self._receive_pubrel(packet)
-        elif isinstance(packet, Pubcomp):
+        elif type(packet) is Pubrec:
+            self._receive_pubrec(packet)
+        elif type(packet) is Pubcomp:
             # An unknown one answers a PUBREL that told the peer of its unknown PUBREC.
             if packet.packet_id in self.session.outgoing:
-                self._complete(PacketType.PUBCOMP, packet)
+                self._complete(_PUBCOMP, packet)
+        elif type(packet) is Puback:
+            self._complete(_PUBACK, packet)
         elif isinstance(packet, Disconnect):
             self._receive_disconnect(packet)
         else:
@@ -361,32 +369,43 @@ class Connection(Sender):
     def _write_answers(self) -> None:
         """Answer the messages that are done, in the order in which they came.
 
-        [MQTT-4.6.0-2] [MQTT-4.6.0-3]
+        [MQTT-4.6.0-2] [MQTT-4.6.0-3] This is the hot path of acknowledging.
         """
         self.answers_due = False
         if self.state is not _OPEN:  # the peer will deliver them again
             return
         waiting = self._unacknowledged
-        answers: list[bytes] = []
+        short = self._short_answers
+        untraced = self.tracer is None
         room = 0
-        while waiting and waiting[0].state is not _WAITING:
-            receipt = waiting.popleft()
-            if receipt.state is ReceiptState.ABANDONED:
+        while waiting:
+            receipt = waiting[0]
+            state = receipt.state
+            if state is _WAITING:
+                break
+            waiting.popleft()
+            if state is _ABANDONED:
                 continue
             receipt.state = _ANSWERED
-            if receipt.answer is not None or self.tracer is not None:
-                if answers:
-                    self._write(b"".join(answers))
-                    answers.clear()
-                self._send_answer(receipt, receipt.answer or Answer(0))
-            elif receipt.qos == 1:
-                room += 1
-                answers.append(b"\x40\x02" + receipt.packet_id.to_bytes(2))
+            if receipt.answer is None and untraced:
+                if receipt.qos == 1:
+                    room += 1
+                    short.append(_SHORT_PUBACK)
+                else:
+                    short.append(_SHORT_PUBREC)
+                short.append(receipt.packet_id)
             else:
-                answers.append(b"\x50\x02" + receipt.packet_id.to_bytes(2))
+                self._write_short_answers()
+                self._send_answer(receipt, receipt.answer or Answer(0))
         self._give_room(room)
-        if answers:
-            self._write(b"".join(answers))
+        self._write_short_answers()
+
+    def _write_short_answers(self) -> None:
+        short = self._short_answers
+        if short:
+            data = pack(f">{len(short)}H", *short)
+            short.clear()
+            self._write(data)
 
     def _send_answer(self, receipt: Receipt, answer: Answer) -> None:
         """Send an acknowledgement of any kind."""
@@ -402,8 +421,6 @@ class Connection(Sender):
 
     def _receive_pubrel(self, packet: Pubrel) -> None:
         packet_id = packet.packet_id
-        if self.answers_due:  # a PUBREC that was repeated comes before the PUBCOMP
-            self._write_answers()
         receipt = self.session.incoming.get(packet_id)
         if receipt is None:
             # [MQTT-4.3.3-11]; an unknown identifier is no error (section 4.3.3, note).
@@ -411,13 +428,16 @@ class Connection(Sender):
             return
         if receipt.state is _WAITING:
             raise ProtocolError("PUBREL for a message that got no PUBREC yet")
+        if receipt.state is not _ANSWERED:  # a PUBREC that is repeated comes before the PUBCOMP
+            self._write_answers()
         del self.session.incoming[packet_id]
         if receipt.connection is self:
             self._give_room()
         if self.tracer is not None:
             self.send(Pubcomp(packet_id))
-        else:
-            self._write(b"\x70\x02" + packet_id.to_bytes(2))  # [MQTT-4.3.3-11]
+        else:  # [MQTT-4.3.3-11]
+            self._short_answers += (_SHORT_PUBCOMP, packet_id)
+            self.answers_due = True
 
     # --- what is sent
 

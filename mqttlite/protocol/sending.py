@@ -77,6 +77,8 @@ _OPEN: Final = ConnectionState.OPEN
 _PUBACK: Final = PacketType.PUBACK
 _PUBREC: Final = PacketType.PUBREC
 _PUBCOMP: Final = PacketType.PUBCOMP
+_FIRST_ERROR: Final = ReasonCode.UNSPECIFIED_ERROR
+_SHORT_PUBREL: Final = 0x6202
 _find_topic: Final = encoded_topics.get  # a method of an imported name would be slow to find
 
 
@@ -112,7 +114,10 @@ class Sender:
         self._last_sent = 0.0
         self._in_flight = 0  # messages of QoS > 0 that count against peer_receive_maximum
         self.answers_due = False
-        """Whether some received messages can be acknowledged, which is done before all else."""
+        """Whether received packets can be answered, which is done before all else is sent."""
+        # Answers that come to no more than type and packet identifier, two numbers for each: they
+        # are written all at once.
+        self._short_answers: list[int] = []
         # What publish_at_once() may do without a closer look; see _open().
         self._simple_size = -1
         self._simple_in_flight = 0
@@ -140,7 +145,7 @@ class Sender:
         return self.state is ConnectionState.CLOSING or self.state is ConnectionState.CLOSED
 
     def _write_answers(self) -> None:
-        """Acknowledge what has been received."""
+        """Write the answers to what has been received."""
         raise NotImplementedError
 
     # --- messages
@@ -177,9 +182,6 @@ class Sender:
         length = len(topic) + len(payload) + len(no_properties)
         if length > self._simple_size:
             return 0
-        if self.answers_due:
-            self._write_answers()
-            unsent = self.unsent_size
         flags = 0
         if outgoing.retain:
             if not self.peer_retain_available:
@@ -205,6 +207,9 @@ class Sender:
             length += 2
             topic += packet_id.to_bytes(2)
             flags |= qos << 1
+        if self.answers_due:  # they were given before
+            self._write_answers()
+            unsent = self.unsent_size
         if length < 128:
             start = PUBLISH_STARTS[flags << 7 | length]
         else:
@@ -376,20 +381,21 @@ class Sender:
         if outgoing is None:
             if packet.reason_code < ReasonCode.UNSPECIFIED_ERROR:
                 self.send(Pubrel(packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND))
-        elif packet.reason_code >= ReasonCode.UNSPECIFIED_ERROR:  # the flow ends here
+        elif packet.reason_code >= _FIRST_ERROR:  # the flow ends here
             self._complete(PacketType.PUBREC, packet)
         elif outgoing.qos != 2:
             raise ProtocolError("PUBREC for a message of QoS 1")
         else:
-            outgoing.awaiting = PacketType.PUBCOMP  # [MQTT-4.3.3-6] never PUBLISH again
+            outgoing.awaiting = _PUBCOMP  # [MQTT-4.3.3-6] never PUBLISH again
             # PUBRELs are sent again in the order of the PUBRECs [MQTT-4.6.0-4].
             self.session.outgoing[packet_id] = self.session.outgoing.pop(packet_id)
             outgoing.reason_code = packet.reason_code
             outgoing.response = packet.properties
             if self.tracer is not None:
                 self.send(Pubrel(packet_id))
-            else:
-                self._write(b"\x62\x02" + packet_id.to_bytes(2))  # [MQTT-4.3.3-4]
+            else:  # [MQTT-4.3.3-4]
+                self._short_answers += (_SHORT_PUBREL, packet_id)
+                self.answers_due = True
 
     def _sent_here(self, packet_id: int) -> Outgoing | None:
         """The message of this identifier, if it was sent (again) on this connection."""
@@ -529,5 +535,6 @@ class Sender:
         else:
             # A DISCONNECT of MQTT 3.x has no reason code: it would say that all is well, and
             # take back the will.
+            self._write_answers()
             self.close_cause = error
             self.state = ConnectionState.CLOSING
