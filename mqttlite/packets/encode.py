@@ -37,12 +37,11 @@ from mqttlite.topics import encode_filter, encode_topic, is_shared
 
 V5: Final = ProtocolVersion.MQTT_5_0
 
-PUBLISH_STARTS: Final = tuple(
-    bytes((first, length))
+PUBLISH_STARTS: Final = [
+    [bytes((first, length)) for length in range(128)]
     for first in range(PacketType.PUBLISH << 4, (PacketType.PUBLISH << 4) + 16)
-    for length in range(128)
-)
-"""The two bytes that begin a PUBLISH with a Remaining Length below 128: at flags << 7 | length."""
+]
+"""The two bytes that begin a PUBLISH with a Remaining Length below 128: at [flags][length]."""
 
 # Bits of the fixed header's first byte: PUBREL, SUBSCRIBE and UNSUBSCRIBE have the reserved
 # flags 0010, all others 0000 [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1].
@@ -80,7 +79,7 @@ def encode_publish_header(
 def encode_publish_start(flags: int, length: int) -> bytes:
     """Write the fixed header of a PUBLISH. Raises PacketTooLarge."""
     if length < 128:
-        return PUBLISH_STARTS[flags << 7 | length]
+        return PUBLISH_STARTS[flags][length]
     if length > MAXIMUM_VARIABLE_BYTE_INTEGER:
         raise _too_large(length)
     return bytes((0x30 | flags,)) + encode_variable_byte_integer(length)

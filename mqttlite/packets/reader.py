@@ -29,6 +29,10 @@ _FIRST_ROOM: Final = 1024 * 1024
 # First byte, Remaining Length (if it is below 128), length of the topic name or packet identifier.
 _HEAD: Final = Struct(">BBH").unpack_from
 
+# QoS and RETAIN by the first byte of a PUBLISH that is no duplicate, None for all other packets.
+_PLAIN_FLAGS: Final[list[tuple[int, bool] | None]] = [None] * 256
+_PLAIN_FLAGS[0x30:0x36] = [(qos, retain) for qos in (0, 1, 2) for retain in (False, True)]
+
 # Acknowledgements without a reason code and properties, by the first byte.
 _BARE_ACKNOWLEDGEMENTS: Final[dict[int, type[Puback | Pubrec | Pubrel | Pubcomp]]] = {
     0x40: Puback,
@@ -212,12 +216,14 @@ class PacketReader:
         no_properties = 1 if self.version == ProtocolVersion.MQTT_5_0 else 0
         longest = self.maximum_packet_size - 3
         topics = self._topics
+        plain_flags = _PLAIN_FLAGS
         acknowledgements = _BARE_ACKNOWLEDGEMENTS
         append = packets.append
         are_plain = not packets
         while size - position >= 4:
             first, length, number = _HEAD(data, position)
-            if 0x30 <= first <= 0x35:
+            flags = plain_flags[first]
+            if flags is not None:
                 start = position + 4  # of the topic name
                 if length > 127:
                     if size - position > 4 and 0 < data[position + 2] < 128:  # two bytes
@@ -237,20 +243,17 @@ class PacketReader:
                         pass
                     elif first < 0x32:  # QoS 0
                         if not no_properties or not data[stop]:
-                            append(
-                                Message(topic, data[stop + no_properties : end], 0, first > 0x30)
-                            )
+                            payload = data[stop + no_properties : end]
+                            append(Message(topic, payload, 0, flags[1]))
                             position = end
                             continue
                     elif stop + 2 + no_properties <= end:
-                        packet_id = data[stop] << 8 | data[stop + 1]
+                        packet_id = data[stop] * 256 + data[stop + 1]
                         stop += 2
                         if packet_id and (not no_properties or not data[stop]):
                             payload = data[stop + no_properties : end]
-                            retain = first & 1 != 0
-                            append(
-                                Message(topic, payload, first >> 1 & 3, retain, False, packet_id)
-                            )
+                            qos, retain = flags
+                            append(Message(topic, payload, qos, retain, False, packet_id))
                             position = end
                             are_plain = False
                             continue

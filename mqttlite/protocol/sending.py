@@ -187,10 +187,13 @@ class Sender:
             if not self.peer_retain_available:
                 return 0
             flags = 1
-        if outgoing.qos:
-            qos = outgoing.qos
+        identifier = b""
+        qos = outgoing.qos
+        if qos:
             session = self.session
-            packet_id = session.last_packet_id % MAXIMUM_PACKET_ID + 1
+            packet_id = session.last_packet_id + 1
+            if packet_id > MAXIMUM_PACKET_ID:
+                packet_id = 1
             if (
                 self._in_flight >= self._simple_in_flight
                 or qos > self.peer_maximum_qos
@@ -204,20 +207,19 @@ class Sender:
             session.outgoing[packet_id] = outgoing
             outgoing.awaiting = _PUBACK if qos == 1 else _PUBREC
             self._in_flight += 1
+            identifier = packet_id.to_bytes(2)
             length += 2
-            topic += packet_id.to_bytes(2)
-            flags |= qos << 1
+            flags += qos + qos
         if self.answers_due:  # they were given before
             self._write_answers()
             unsent = self.unsent_size
-        if length < 128:
-            start = PUBLISH_STARTS[flags << 7 | length]
-        else:
-            start = encode_publish_start(flags, length)
+        start = (
+            PUBLISH_STARTS[flags][length] if length < 128 else encode_publish_start(flags, length)
+        )
         if length < _JOINED_LENGTH:
-            self._out.append(b"".join((start, topic, no_properties, payload)))
+            self._out.append(b"".join((start, topic, identifier, no_properties, payload)))
         else:
-            self._out.append(start + topic + no_properties)
+            self._out.append(b"".join((start, topic, identifier, no_properties)))
             self._out.append(payload)
         unsent += len(start) + length
         self.unsent_size = unsent
@@ -405,8 +407,8 @@ class Sender:
     def _complete(self, awaited: PacketType, packet: Puback | Pubrec | Pubcomp) -> None:
         """The flow of an outgoing message has ended, well or badly."""
         packet_id = packet.packet_id
-        session = self.session
-        outgoing = session.outgoing.get(packet_id)
+        flows = self.session.outgoing
+        outgoing = flows.get(packet_id)
         if (
             outgoing is None
             or outgoing.awaiting is not awaited
@@ -417,9 +419,9 @@ class Sender:
                 f"{awaited.name} for the packet identifier {packet_id}, which awaits "
                 + (outgoing.awaiting.name if outgoing and outgoing.awaiting else "nothing")
             )
-        del session.outgoing[packet_id]
-        if len(session.outgoing) > CROWDED:
-            session.remember_free(packet_id)
+        del flows[packet_id]
+        if len(flows) > CROWDED:
+            self.session.remember_free(packet_id)
         self._in_flight -= 1
         outgoing.awaiting = None
         # PUBCOMP cannot refuse (an unknown identifier means that it was released before): what
