@@ -43,6 +43,7 @@ class Connecting:
 
     # What most clients have not, or not for long, stands here once for all of them: so an idle
     # one is small, and objects with no more than thirty attributes of their own are also faster.
+    # (What is looked at for every packet does not: it would be slow to find.)
     question: Question | None = None
     """What the program is to be asked now; the shell sees to it, and forgets the one before."""
     traces_packets = False
@@ -50,8 +51,6 @@ class Connecting:
     failure: Exception | None = None
     """Why the client gave up, if it did."""
     _acknowledger: Acknowledger | None = None
-    _connection: ClientConnection | None = None
-    _action: Dial | HangUp | None = None
     _connecting: Operation[Connack] | None = None
     _closing: Operation[None] | None = None
     _cancelled = False
@@ -75,6 +74,8 @@ class Connecting:
         self.options = options
         self.session = Session()
         self.state = ClientState.IDLE
+        self._connection: ClientConnection | None = None
+        self._action: Dial | HangUp | None = None
         self.finished: list[Operation[Any] | DeliveryState] = []
         self.events: list[Event] = []
         self.notices: list[tuple[str, int, str]] = []

@@ -74,6 +74,7 @@ _BUSY: Final = 1.0
 # A member of an Enum costs more to look up than a global name.
 _CONNECTED: Final = ClientState.CONNECTED
 _HANGING_UP: Final = ClientState.HANGING_UP
+_OPEN: Final = ConnectionState.OPEN
 
 _FIRST_IDENTIFIERS: Final = 2**27
 """Among so many the first subscription identifier is chosen at random."""
@@ -138,7 +139,7 @@ class ClientCore(Connecting):
         connection = self._connection
         if self._unverified is not None:
             return False  # before the server is known to be the right one
-        if connection is None or self.state is not ClientState.CONNECTED:
+        if connection is None or self.state is not _CONNECTED:
             return True
         is_full = self._dispatch.is_full
         if is_full is not connection.is_paused:
@@ -270,7 +271,7 @@ class ClientCore(Connecting):
             self.publisher.settle_completed(connection)
         if self.publisher.outbox:
             self.publisher.send_outbox(connection, now)
-        if connection.state is not ConnectionState.OPEN:
+        if connection.state is not _OPEN:
             self._check_closed(connection, now)
         elif self._closing is not None:
             self._check_drained(connection, now)
@@ -652,11 +653,11 @@ class ClientCore(Connecting):
         connection = self._connection
         if connection is None:
             return b""
-        if not connection.has_data and connection.state is ConnectionState.OPEN:
+        if not connection.has_data and connection.state is _OPEN:
             return b""
         data = connection.data_to_send(now)
         self._counters.sent_bytes += len(data)
-        if connection.state is not ConnectionState.OPEN:
+        if connection.state is not _OPEN:
             self._check_closed(connection, now)
         if data and self.publisher.outbox:
             self.publisher.send_outbox(connection, now)
@@ -676,7 +677,7 @@ class ClientCore(Connecting):
         if self.state is _CONNECTED and self._closing is None and self._return_at is expiry is None:
             return first  # there are no others, and this is asked for again and again
         for deadline in (
-            None if self.state is ClientState.HANGING_UP else self._attempt_deadline,
+            None if self.state is _HANGING_UP else self._attempt_deadline,
             self._retry_at,
             self._drain_deadline,
             self._hang_up_deadline,

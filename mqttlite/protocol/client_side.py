@@ -77,7 +77,6 @@ class ClientConnection(Connection):
     _method: str | None = None  # of authentication
     _awaits_auth = False  # AUTH may come from the server now
     _ping_timeout = PING_TIMEOUT
-    _is_accepted = False  # by the server, if not by the owner
     _early_error: ProtocolError | None = None
     _excess_size = 0  # bytes of payload that came beyond the Receive Maximum
     _has_remarked = False
@@ -117,10 +116,11 @@ class ClientConnection(Connection):
             topic_alias_maximum=properties.get("topic_alias_maximum", 0),
         )
         self.keep_alive = connect.keep_alive
-        self._connect: Connect | None = connect  # until it is answered
+        self._connect: Connect | None = connect  # until the server has accepted it
         self._waits = waits
         self._early: list[Packet] = []
-        self._maximum_in_flight = maximum_in_flight
+        if maximum_in_flight < MAXIMUM_TWO_BYTE_INTEGER:
+            self.peer_receive_maximum = maximum_in_flight
         if maximum_own_aliases:
             self._maximum_own_aliases = maximum_own_aliases
         if "authentication_method" in properties:
@@ -144,7 +144,8 @@ class ClientConnection(Connection):
 
     def _receive_handshake(self, packet: Packet) -> None:
         """[MQTT-3.2.0-1] The first packet from the server is CONNACK, or AUTH if it was asked."""
-        if self._is_accepted:
+        connect = self._connect
+        if connect is None:
             if len(self._early) >= _MOST_EARLY:
                 raise ProtocolError("too much came at once", ReasonCode.QUOTA_EXCEEDED)
             self._early.append(packet)
@@ -156,8 +157,6 @@ class ClientConnection(Connection):
             return
         if not isinstance(packet, Connack):
             raise ProtocolError(f"{_name(packet)} before CONNACK")
-        connect, self._connect = self._connect, None
-        assert connect is not None  # there is one CONNACK only
         if packet.session_present and connect.clean_start:  # [MQTT-3.2.2-2]
             raise ProtocolError("the server has a session, though a clean start was asked for")
         self.connack = packet
@@ -186,16 +185,15 @@ class ClientConnection(Connection):
             self._own_aliases = OutgoingAliases(aliases)
         if properties.get("session_expiry_interval") == 0:  # the server keeps no sessions
             self.redelivers = False
-        self._is_accepted = True
+        self._connect = None
         self.received.append(packet)
         if not self._waits:
             self.open()
 
     def _obey(self, properties: Properties) -> None:
         """Take note of what the server allows (section 3.2.2.3)."""
-        allowed = properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER)
-        if allowed < MAXIMUM_TWO_BYTE_INTEGER or self._maximum_in_flight < allowed:
-            self.peer_receive_maximum = min(allowed, self._maximum_in_flight)
+        if properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER) < self.peer_receive_maximum:
+            self.peer_receive_maximum = properties["receive_maximum"]
         if "maximum_packet_size" in properties:
             size = properties["maximum_packet_size"]
             if size < SMALLEST_PACKET_SIZE:
@@ -236,7 +234,7 @@ class ClientConnection(Connection):
 
     def _fail(self, error: ProtocolError) -> None:
         """As Connection._fail; but first comes what came before the fault."""
-        if self._is_accepted and self.state is ConnectionState.CONNECTING:
+        if self._connect is None and self.state is ConnectionState.CONNECTING:
             self._early_error = self._early_error or error
         else:
             super()._fail(error)

@@ -120,6 +120,7 @@ class Connection(Sender):
     _allows_problem_information = True
     _unacknowledged: deque[Receipt] = _NONE  # in order of arrival
     _abandoned = 0
+    _aliases: dict[int, str] | None = None
 
     def __init__(
         self,
@@ -139,16 +140,12 @@ class Connection(Sender):
         self._last_received = 0.0
         self._incoming_in_flight = 0  # counts against receive_maximum
         self._room_given = 0  # times that an acknowledgement has made room for a message
-        self._aliases: dict[int, str] = {}
 
     # --- receiving
 
     def receive(self, data: bytes | memoryview, now: float) -> None:
         """Take bytes from the network, of any number."""
-        if not self.is_ending:
-            self._last_received = now
-            if self.answers_due:  # they may have made room for what comes
-                self._write_answers()
+        if self._may_receive(now):
             self._receive_packets(self._reader.feed(data))
 
     def room(self) -> memoryview | None:
@@ -157,11 +154,17 @@ class Connection(Sender):
 
     def filled(self, count: int, now: float) -> None:
         """So many bytes from the network were put into ``room()``."""
-        if not self.is_ending:
-            self._last_received = now
-            if self.answers_due:
-                self._write_answers()
+        if self._may_receive(now):
             self._receive_packets(self._reader.filled(count))
+
+    def _may_receive(self, now: float) -> bool:
+        """Whether what comes now counts; then it is a sign of life."""
+        if self.state is not _OPEN and self.is_ending:
+            return False
+        self._last_received = now
+        if self.answers_due:  # they may have made room for what comes
+            self._write_answers()
+        return True
 
     def _receive_packets(self, packets: list[Packet]) -> None:
         """This is the hot path of receiving."""
@@ -329,6 +332,8 @@ class Connection(Sender):
                 f"topic alias {alias} is above the maximum, {self.topic_alias_maximum}",
                 ReasonCode.TOPIC_ALIAS_INVALID,
             )
+        if self._aliases is None:
+            self._aliases = {}
         if message.topic:
             self._aliases[alias] = message.topic
         elif alias in self._aliases:
