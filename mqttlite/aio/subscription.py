@@ -122,26 +122,36 @@ class AsyncSubscription(SubscriptionBase):
         return self
 
     async def __anext__(self) -> Message:
-        if self._handler is not None:
-            raise UsageError("the messages of this subscription go to its handler")
-        message = self._take() if self._in_a_row < _MOST_IN_A_ROW else None
-        return await self._next() if message is None else message
+        state = self._state
+        if self._in_a_row >= _MOST_IN_A_ROW or not state.buffer or self._handler is not None:
+            return await self._next()
+        # As _take() does it; a call more would be felt.
+        self._in_a_row += 1
+        if state.taken is not None or state.pauses:
+            self._accept_taken()
+        message = state.buffer.popleft()
+        if message.qos:
+            state.hand_out(message)
+        return message
 
     async def _next(self) -> Message:
-        """Take the next message, for which something has to be waited."""
+        if self._handler is not None:
+            raise UsageError("the messages of this subscription go to its handler")
+        return await self._take_next()
+
+    async def _take_next(self) -> Message:
+        """Take the next message, for which something may have to be waited."""
         if self._in_a_row >= _MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
             await asyncio.sleep(0)
             self._in_a_row = 0
+        while True:
             message = self._take()
             if message is not None:
                 return message
-        while not self._state.ended:
+            if self._state.ended:
+                raise self._failure or StopAsyncIteration
             await self._wait()
             self._in_a_row = 0
-            message = self._take()
-            if message is not None:
-                return message
-        raise self._failure or StopAsyncIteration
 
     async def get(self, timeout: float | None = None) -> Message:
         """Take the next message. Raises TimeoutError, or ConnectionClosed when all is over."""
@@ -152,23 +162,27 @@ class AsyncSubscription(SubscriptionBase):
                 raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT) from None
 
     def _take(self) -> Message | None:
-        """Take the next message, if there is one. This is the hot path of taking them."""
+        """Take the next message, if there is one."""
         self._in_a_row += 1
         state = self._state
-        taken = state.taken
-        if taken is not None:
-            state.taken = None
-            taken.accept()
-        if taken is not None or state.pauses:  # there is an acknowledgement, or room again
-            driver = self._client.driver
-            if not driver.is_pump_scheduled:
-                driver.pump_soon()
+        if state.taken is not None or state.pauses:
+            self._accept_taken()
         if not state.buffer:
             return None
         message = state.buffer.popleft()
         if message.qos:
             state.hand_out(message)
         return message
+
+    def _accept_taken(self) -> None:
+        """The message before has been processed, and there may be room again."""
+        taken = self._state.taken
+        if taken is not None:
+            self._state.taken = None
+            taken.accept()
+        driver = self._client.driver
+        if not driver.is_pump_scheduled:
+            driver.pump_soon()
 
     async def _wait(self) -> None:
         self._state.wanted = True
@@ -193,7 +207,7 @@ class AsyncSubscription(SubscriptionBase):
             message = self._take() if self._in_a_row < _MOST_IN_A_ROW else None
             if message is None:
                 try:
-                    message = await self._next()
+                    message = await self._take_next()
                 except StopAsyncIteration:
                     return
                 except Exception as error:
@@ -209,8 +223,7 @@ class AsyncSubscription(SubscriptionBase):
                     raise
             else:
                 if message.qos:
-                    self._state.finish_taken(processed=True)
-                    self._client.driver.pump_soon()
+                    self._accept_taken()
 
     def _failed(self, message: Message, error: BaseException) -> bool:
         """A handler has raised; return whether its task is to end because of that."""

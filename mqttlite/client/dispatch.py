@@ -54,8 +54,9 @@ class Dispatch:
             if packet.properties is None:
                 target = single.get(packet.topic)
                 if target is not None:
-                    if len(target.buffer) < target.buffer_size:
-                        target.buffer.append(packet)
+                    buffer = target.buffer
+                    if len(buffer) < target.buffer_size:
+                        buffer.append(packet)
                     else:
                         self._push_beyond(target, packet)
                     if target.wanted:

@@ -33,6 +33,10 @@ _HEAD: Final = Struct(">BBH").unpack_from
 _PLAIN_FLAGS: Final[list[tuple[int, bool] | None]] = [None] * 256
 _PLAIN_FLAGS[0x30:0x36] = [(qos, retain) for qos in (0, 1, 2) for retain in (False, True)]
 
+_NO_PLAIN_FLAGS: Final[list[tuple[int, bool] | None]] = [None] * 256
+_LONGEST_PLAIN: Final = 16 * 1024 + 2
+"""Bytes of the longest packet whose length takes two bytes."""
+
 # Acknowledgements without a reason code and properties, by the first byte.
 _BARE_ACKNOWLEDGEMENTS: Final[dict[int, type[Puback | Pubrec | Pubrel | Pubcomp]]] = {
     0x40: Puback,
@@ -214,12 +218,15 @@ class PacketReader:
                 return 0
         # In MQTT 5 one byte, 0, says that there are no properties.
         no_properties = 1 if self.version == ProtocolVersion.MQTT_5_0 else 0
-        longest = self.maximum_packet_size - 3
         topics = self._topics
         plain_flags = _PLAIN_FLAGS
         acknowledgements = _BARE_ACKNOWLEDGEMENTS
+        if self.maximum_packet_size < _LONGEST_PLAIN:  # the length of each is to be looked at
+            plain_flags = _NO_PLAIN_FLAGS
+            acknowledgements = {}
         append = packets.append
         are_plain = not packets
+        topic: str | None
         while size - position >= 4:
             first, length, number = _HEAD(data, position)
             flags = plain_flags[first]
@@ -234,11 +241,12 @@ class PacketReader:
                         length = size
                 end = start - 2 + length
                 stop = start + number
-                if stop + no_properties <= end <= size and length <= longest:
+                if end <= size and stop + no_properties <= end:
                     raw = data[start:stop]
-                    topic = topics.get(raw)
-                    if topic is None and raw:
-                        topic = self._remember(raw)
+                    try:
+                        topic = topics[raw]
+                    except KeyError:
+                        topic = self._remember(raw) if raw else None
                     if topic is None:
                         pass
                     elif first < 0x32:  # QoS 0
@@ -257,7 +265,7 @@ class PacketReader:
                             position = end
                             are_plain = False
                             continue
-            elif length == 2 and number and first in acknowledgements and longest > 0:
+            elif length == 2 and number and first in acknowledgements:
                 append(acknowledgements[first](number))
                 position += 4
                 are_plain = False
