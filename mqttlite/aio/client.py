@@ -20,7 +20,7 @@ from mqttlite.client import (
     Unsubscribed,
     make_subscription,
 )
-from mqttlite.client.base import ClientBase, make_goodbye
+from mqttlite.client.base import ClientBase, make_goodbye, random_fraction
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
 from mqttlite.enums import Fate, ReasonCode
@@ -40,11 +40,6 @@ _SENT: Final = Fate.SENT
 _log = logging.getLogger("mqttlite.aio")
 
 
-def _random() -> float:
-    """From 0 to 1; the module ``random`` would take longer to import than it is worth."""
-    return int.from_bytes(urandom(6)) / 2**48
-
-
 class AsyncClient(ClientBase):
     """An MQTT client for asyncio; ``Client`` is the same for threads.
 
@@ -54,7 +49,7 @@ class AsyncClient(ClientBase):
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
-        core = ClientCore(options, _random)
+        core = ClientCore(options, random_fraction)
         self.driver = Driver(core, self._report, self._report_drops)
         self._reports_drops = False
         self._handled: dict[AsyncSubscription, None] = {}  # an empty set would be larger

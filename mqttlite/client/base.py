@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import urandom
 from typing import TYPE_CHECKING, Any
 
 from mqttlite.client.core import ClientCore
@@ -280,6 +281,11 @@ class ClientBase:
     def __repr__(self) -> str:
         servers = ", ".join(map(str, self._core.options.endpoints))
         return f"<{type(self).__name__} {servers}, {self._core.state.value}>"
+
+
+def random_fraction() -> float:
+    """From 0 to 1; the module ``random`` would take longer to import than it is worth."""
+    return int.from_bytes(urandom(6)) / 2**48
 
 
 def make_goodbye(

@@ -192,8 +192,9 @@ class ClientConnection(Connection):
 
     def _obey(self, properties: Properties) -> None:
         """Take note of what the server allows (section 3.2.2.3)."""
-        if properties.get("receive_maximum", MAXIMUM_TWO_BYTE_INTEGER) < self.peer_receive_maximum:
-            self.peer_receive_maximum = properties["receive_maximum"]
+        if "receive_maximum" in properties:
+            allowed = properties["receive_maximum"]
+            self.peer_receive_maximum = min(self.peer_receive_maximum, allowed)
         if "maximum_packet_size" in properties:
             size = properties["maximum_packet_size"]
             if size < SMALLEST_PACKET_SIZE:

@@ -18,7 +18,7 @@ from mqttlite.client import (
     Unsubscribed,
     make_subscription,
 )
-from mqttlite.client.base import ClientBase, make_goodbye
+from mqttlite.client.base import ClientBase, make_goodbye, random_fraction
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.subscriptions import AckMode, WhenBufferFull, check_handler
 from mqttlite.enums import Fate, ReasonCode
@@ -45,11 +45,6 @@ _SENT: Final = Fate.SENT
 _log = logging.getLogger("mqttlite.sync")
 
 
-def _random() -> float:
-    """From 0 to 1; the module ``random`` would take longer to import than it is worth."""
-    return int.from_bytes(urandom(6)) / 2**48
-
-
 class Client(ClientBase):
     """An MQTT client for threads; ``AsyncClient`` is the same for asyncio.
 
@@ -59,7 +54,7 @@ class Client(ClientBase):
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
-        core = ClientCore(options, _random)
+        core = ClientCore(options, random_fraction)
         self.driver = Driver(core, self._report, self._report_drops, "mqttlite")
         self._reports_drops = False
         self.dispatcher = Dispatcher("mqttlite handlers")
@@ -77,14 +72,11 @@ class Client(ClientBase):
         driver = self.driver
         if driver.is_forked:
             raise forked()
-        with driver as core:
-            driver.start()
-            operation = core.connect(monotonic())
+        operation = driver.call(driver.connect)
         try:
             driver.wait(operation, None)
         except BaseException:
-            with driver as core:
-                core.cancel_connect(monotonic())
+            driver.call(self._core.cancel_connect, monotonic())
             driver.join(_GRACE)
             raise
         if self.is_idle:
@@ -115,8 +107,9 @@ class Client(ClientBase):
         goodbye = make_goodbye(reason_code, reason_string, user_properties, session_expiry_interval)
         driver = self.driver
         deadline = monotonic() + timeout
-        with driver as core:
-            operation = core.close(monotonic(), timeout, drain=drain, goodbye=goodbye)
+        operation = driver.call(
+            self._core.close, monotonic(), timeout, drain=drain, goodbye=goodbye
+        )
         driver.wait(operation, timeout + _GRACE)
         driver.join(_GRACE)
         self.dispatcher.stop(max(0.0, deadline - monotonic()))
@@ -161,8 +154,7 @@ class Client(ClientBase):
                 try:
                     driver.wait(delivery, timeout)
                 except BaseException:
-                    with driver as core:
-                        core.withdraw(delivery)
+                    driver.call(self._core.withdraw, delivery)
                     raise
             delivery.result()
         return delivery
@@ -265,9 +257,8 @@ class Client(ClientBase):
             when_full=when_full,
             user_properties=user_properties,
         )
-        with self.driver as core:
-            subscription = Subscription(self, state, handler, timeout)
-            core.subscribe(state)
+        subscription = Subscription(self, state, handler, timeout)
+        self.driver.call(self._core.subscribe, state)
         return subscription.wait_subscribed()
 
     def unmatched(
@@ -290,9 +281,8 @@ class Client(ClientBase):
             buffer_size=buffer_size,
             when_full=when_full,
         )
-        with self.driver as core:
-            subscription = Subscription(self, state, handler, None)
-            core.subscribe_unmatched(state)
+        subscription = Subscription(self, state, handler, None)
+        self.driver.call(self._core.subscribe_unmatched, state)
         return subscription
 
     def unsubscribe(
@@ -307,9 +297,9 @@ class Client(ClientBase):
         Subscriptions that have one of these filters end. Returns what the server said. Raises
         InvalidTopic, UnsubscribeError, ConnectionClosed if not connected, TimeoutError.
         """
-        with self.driver as core:
-            operation = core.unsubscribe_filters(topic_filters, user_properties)
-        self.driver.wait(operation, timeout)
+        driver = self.driver
+        operation = driver.call(self._core.unsubscribe_filters, topic_filters, user_properties)
+        driver.wait(operation, timeout)
         return operation.result()
 
     # --- authentication
@@ -320,9 +310,7 @@ class Client(ClientBase):
         Raises UsageError without ``auth``, ConnectionClosed if there is no connection or the
         server ends it, AuthError if the handler fails, TimeoutError after ``timeout`` seconds.
         """
-        with self.driver as core:
-            operation = core.reauthenticate()
-            self.driver.wake()
+        operation = self.driver.call(self._core.reauthenticate)
         self.driver.wait(operation, timeout)
         operation.result()
 
@@ -343,14 +331,12 @@ class Client(ClientBase):
         OperationError if nobody subscribes to the topic, TimeoutError after ``timeout``
         seconds, and what ``publish()`` raises.
         """
-        driver = self.driver
+        driver, core = self.driver, self._core
         deadline = monotonic() + timeout
-        with driver as core:
-            opened = core.open_replies(urandom(8).hex())
+        opened = driver.call(core.open_replies, urandom(8).hex())
         driver.wait(opened, deadline - monotonic())
         opened.result()
-        with driver as core:
-            response_topic, correlation_data, answer = core.expect_reply()
+        response_topic, correlation_data, answer = driver.call(core.expect_reply)
         try:
             properties["response_topic"] = response_topic
             properties["correlation_data"] = correlation_data
@@ -360,8 +346,7 @@ class Client(ClientBase):
                 raise OperationError(f"nobody answers requests to {topic!r}")
             driver.wait(answer, deadline - monotonic())
         finally:
-            with driver as core:
-                core.forget_reply(correlation_data)
+            driver.call(core.forget_reply, correlation_data)
         return answer.result()
 
     # --- for the parts of this package
@@ -374,11 +359,12 @@ class Client(ClientBase):
         user_properties: Sequence[tuple[str, str]] = (),
     ) -> Operation[Unsubscribed]:
         """End a subscription."""
-        state = subscription._state  # noqa: SLF001 - a part of this package
-        with self.driver as core:
-            return core.end_subscription(
-                state, processed=processed, user_properties=user_properties
-            )
+        return self.driver.call(
+            self._core.end_subscription,
+            subscription._state,  # noqa: SLF001 - a part of this package
+            processed=processed,
+            user_properties=user_properties,
+        )
 
     def report_handler_error(self, error: BaseException, message: Message) -> None:
         """A handler has raised."""

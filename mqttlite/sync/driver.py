@@ -15,8 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 from weakref import WeakSet
 
 from mqttlite.client import (
@@ -32,6 +31,7 @@ from mqttlite.client import (
 )
 from mqttlite.errors import UsageError
 from mqttlite.layers.stack import Layer
+from mqttlite.packets import Connack
 from mqttlite.protocol.session import Answer, Answerable
 from mqttlite.sync.asking import Asker
 from mqttlite.sync.dial import DialCancelled, dial, dial_at_once
@@ -64,6 +64,9 @@ _DIAL_JOIN_TIMEOUT: Final = 0.5
 _EXIT_TIMEOUT: Final = 5.0
 """Seconds that a client which nobody has closed may hold up the end of the interpreter."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _LONGEST_SLEEP: Final = 86_400.0
 
 _EOF: Final = EOFError()
@@ -86,8 +89,8 @@ _Notes = tuple[
 class Driver:
     """All of the input and output of one Client.
 
-    ``with driver:`` takes the lock for a call into the core, and afterwards does what the core
-    wants done.
+    A call into the core goes through ``call()``, which takes the lock and afterwards does what
+    the core wants done, or, in hot paths, stands in a ``with driver.lock:`` block.
     """
 
     def __init__(
@@ -142,26 +145,28 @@ class Driver:
             )
         return self._lock
 
-    def __enter__(self) -> ClientCore:
-        self.lock.acquire()
-        return self.core
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function of the core under the lock, and do what the core wants done."""
+        notes: _Notes | None = None
         try:
-            self._write()
-            notes = self._take_notes()
-            self.wake()
+            with self.lock:
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    self._write()
+                    notes = self._take_notes()
+                    self.wake()
         finally:
-            self._lock.release()
-        self._notify(notes)
+            if notes is not None:
+                self._notify(notes)
 
-    def start(self) -> None:
-        """See that the I/O thread runs; under the lock."""
+    def connect(self) -> Operation[Connack]:
+        """Begin to connect; under the lock."""
+        self._start()
+        return self.core.connect(monotonic())
+
+    def _start(self) -> None:
+        """See that the I/O thread runs."""
         if self._is_running:
             return
         self._waker, self._wakened = socket.socketpair()
@@ -511,9 +516,7 @@ class Driver:
     def _answered(
         self, question: Question, answers: dict[str, Any], error: Exception | None
     ) -> None:
-        with self as core:
-            core.answered(question, answers, error, monotonic())
-            self.wake()
+        self.call(self.core.answered, question, answers, error, monotonic())
 
     def _act(self, action: Dial | HangUp, now: float) -> None:
         if isinstance(action, Dial):
@@ -659,8 +662,9 @@ def _close_running() -> None:
     deadline = monotonic() + _EXIT_TIMEOUT
     closing = []
     for driver in list(_running):
-        with suppress(Exception), driver as core:
-            closing.append((driver, core.close(monotonic(), _EXIT_TIMEOUT)))
+        with suppress(Exception):
+            operation = driver.call(driver.core.close, monotonic(), _EXIT_TIMEOUT)
+            closing.append((driver, operation))
     for driver, operation in closing:
         with suppress(Exception):
             driver.wait(operation, max(0.0, deadline - monotonic()))

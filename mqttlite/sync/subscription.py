@@ -77,8 +77,7 @@ class Subscription(SubscriptionBase):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._client.driver:
-            self._state.finish_taken(processed=exc_type is None)
+        self._client.driver.call(self._state.finish_taken, processed=exc_type is None)
         self.unsubscribe(processed=exc_type is None)
 
     def unsubscribe(
@@ -205,8 +204,7 @@ class Subscription(SubscriptionBase):
                 handler(message)
             except BaseException as error:  # sys.exit() does not end another's thread
                 # It is not acknowledged: the server delivers it again in the next connection.
-                with driver:
-                    state.reject(message)
+                driver.call(state.reject, message)
                 self._client.report_handler_error(error, message)
         with driver.lock:
             state.finish_taken(processed=True)

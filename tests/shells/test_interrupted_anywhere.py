@@ -85,18 +85,7 @@ def broker() -> Iterator[Broker]:
         yield broker
 
 
-RARE = pytest.mark.xfail(strict=True, reason="Driver.__exit__ is a function: it may not begin")
-"""Until then: whoever calls these in the main thread may be interrupted at the wrong moment."""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(name for name in CALLS if "subscribe" not in name),
-        pytest.param("subscribe", marks=RARE),
-        pytest.param("unsubscribe", marks=RARE),
-    ],
-)
+@pytest.mark.parametrize("name", CALLS)
 def test_the_lock_is_free_afterwards(broker: Broker, topic: str, name: str) -> None:
     held: dict[str, None] = {}
     for number in count(1):
