@@ -35,7 +35,7 @@ from mqttlite.message import (
 )
 from mqttlite.packets import Connack, SubscriptionOptions
 
-_SENT: Final = Fate.SENT
+_PENDING: Final = Fate.PENDING
 
 _log = logging.getLogger("mqttlite.aio")
 
@@ -158,17 +158,17 @@ class AsyncClient(ClientBase):
         QueueFull; PublishError if the message was refused or lost; ConnectionClosed; TimeoutError.
         """
         delivery = self._start(topic, payload, qos, retain, properties, True)
-        if delivery.fate is not _SENT:
-            if not delivery.done:
-                try:
-                    if timeout is None:  # a coroutine less
-                        await self.driver.add_waiter(delivery)
-                    else:
-                        await self.driver.wait(delivery, timeout)
-                except BaseException:
-                    self._core.withdraw(delivery)
-                    raise
-            delivery.result()
+        if delivery.fate is _PENDING:
+            try:
+                if timeout is None:  # a coroutine less
+                    await self.driver.add_waiter(delivery)
+                else:
+                    await self.driver.wait(delivery, timeout)
+            except BaseException:
+                self._core.withdraw(delivery)
+                raise
+        if delivery.error is not None:
+            raise delivery.error
         return delivery
 
     def publish_nowait(

@@ -186,7 +186,7 @@ class ClientCore(Connecting):
     def _attempt_over(self, error: Exception) -> None:
         self.publisher.close(error)
         for subscription in self._subscriber.table.subscriptions:
-            if subscription.subscribed.waiters:
+            if not subscription.subscribed.done:
                 self.finish(subscription.subscribed, None, error)
                 subscription.subscribed = Operation()
 
@@ -466,11 +466,15 @@ class ClientCore(Connecting):
 
     # --- subscribing
 
-    def subscribe(self, subscription: SubscriptionState) -> None:
-        """Add a subscription; it may be declared before connecting."""
+    def subscribe(self, subscription: SubscriptionState) -> Operation[dict[str, int]] | None:
+        """Add a subscription; return what tells of the server's answer.
+
+        None: it is declared before connecting, so there is nothing to wait for.
+        """
         if self._closing is not None:
             self.check_open()
         self._subscriber.subscribe(subscription)
+        return None if self.is_idle else subscription.subscribed
 
     def subscribe_unmatched(self, subscription: SubscriptionState) -> None:
         """Let a subscription without filters take the messages that no other one matches."""
@@ -674,7 +678,8 @@ class ClientCore(Connecting):
         connection = self._connection
         first = None if connection is None else connection.next_deadline()
         expiry = self.publisher.outbox.next_expiry
-        if self.state is _CONNECTED and self._closing is None and self._return_at is expiry is None:
+        is_usual = self.state is _CONNECTED and self._closing is None
+        if is_usual and self._return_at is None and expiry is None:
             return first  # there are no others, and this is asked for again and again
         for deadline in (
             None if self.state is _HANGING_UP else self._attempt_deadline,

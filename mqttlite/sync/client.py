@@ -40,7 +40,7 @@ from mqttlite.sync.subscription import Handler, Subscription
 _GRACE = 1.0
 """Seconds beyond its time-out that ``close()`` leaves to the I/O thread."""
 
-_SENT: Final = Fate.SENT
+_PENDING: Final = Fate.PENDING
 
 _log = logging.getLogger("mqttlite.sync")
 
@@ -148,15 +148,15 @@ class Client(ClientBase):
         QueueFull; PublishError if the message was refused or lost; ConnectionClosed; TimeoutError.
         """
         delivery = self._start(topic, payload, qos, retain, properties, True)
-        if delivery.fate is not _SENT:
-            if not delivery.done:
-                driver = self.driver
-                try:
-                    driver.wait(delivery, timeout)
-                except BaseException:
-                    driver.call(self._core.withdraw, delivery)
-                    raise
-            delivery.result()
+        if delivery.fate is _PENDING:
+            driver = self.driver
+            try:
+                driver.wait(delivery, timeout)
+            except BaseException:
+                driver.call(self._core.withdraw, delivery)
+                raise
+        if delivery.error is not None:
+            raise delivery.error
         return delivery
 
     def publish_nowait(
@@ -258,8 +258,10 @@ class Client(ClientBase):
             user_properties=user_properties,
         )
         subscription = Subscription(self, state, handler, timeout)
-        self.driver.call(self._core.subscribe, state)
-        return subscription.wait_subscribed()
+        operation = self.driver.call(self._core.subscribe, state)
+        if operation is not None:
+            subscription.wait_subscribed(operation)
+        return subscription
 
     def unmatched(
         self,

@@ -8,7 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mqttlite.client import SubscriptionState, Unsubscribed
+from mqttlite.client import Operation, SubscriptionState, Unsubscribed
 from mqttlite.client.base import SubscriptionBase
 from mqttlite.enums import ClosedBy
 from mqttlite.errors import ConnectionClosed, UsageError
@@ -47,26 +47,18 @@ class Subscription(SubscriptionBase):
         self._handler = handler
         state.wanted = handler is not None
 
-    def wait_subscribed(self) -> Self:
+    def wait_subscribed(self, operation: Operation[dict[str, int]]) -> None:
         """Wait for the server's answer: called by ``Client.subscribe()``."""
         client = self._client
-        if client.is_idle:  # declared before connect()
-            return self
-        operation = self._state.subscribed
         try:
-            client.driver.wait(operation, self._timeout)
-        except TimeoutError:
-            client.end_subscription(self)
-            raise TimeoutError("the server did not answer SUBSCRIBE in time") from None
-        except BaseException:
-            client.end_subscription(self)
-            raise
-        try:
+            try:
+                client.driver.wait(operation, self._timeout)
+            except TimeoutError:
+                raise TimeoutError("the server did not answer SUBSCRIBE in time") from None
             operation.result()
         except BaseException:
             client.end_subscription(self)  # nobody has it
             raise
-        return self
 
     def __enter__(self) -> Self:
         return self

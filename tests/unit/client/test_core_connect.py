@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from mqttlite.client import ClientState, Connected, Dial, Disconnected, HangUp
+from mqttlite.client import (
+    ClientState,
+    Connected,
+    Dial,
+    Disconnected,
+    HangUp,
+    make_subscription,
+)
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ClosedBy, Fate, ProtocolVersion
 from mqttlite.errors import (
@@ -18,7 +25,7 @@ from mqttlite.errors import (
     UsageError,
 )
 from mqttlite.options import TLS, Reconnect
-from mqttlite.packets import Connack, Disconnect, Puback
+from mqttlite.packets import Connack, Disconnect, Puback, Suback
 from tests.behaviour import rule
 from tests.unit.client.hand import ENDPOINT, Hand
 
@@ -311,6 +318,39 @@ class TestReconnecting:
         assert isinstance(hand.core.failure, ConnectionLost)
         hand.connect()
         assert hand.core.failure is None
+
+
+class TestSubscribingBeforeConnack:
+    """Who asks for a subscription meanwhile is told, even if he does not wait yet."""
+
+    def test_declared_before_connecting(self) -> None:
+        hand = Hand()
+        assert hand.core.subscribe(make_subscription("t")) is None
+
+    def test_connecting_comes_to_nothing(self) -> None:
+        hand = Hand(reconnect=None)
+        hand.dial()
+        declared = make_subscription("t")
+        answer = hand.core.subscribe(declared)
+        assert answer is not None
+        hand.receive(Connack(False, 0x88))
+        hand.hang_up()
+        with pytest.raises(ConnectRefused):
+            answer.result()
+        # It is there for the next attempt, of which something else tells.
+        assert not declared.subscribed.done
+        hand.connect()
+        hand.receive(Suback(1, [0]))
+        assert declared.subscribed.result() == {"t": 0}
+
+    def test_connecting_succeeds(self) -> None:
+        hand = Hand()
+        hand.dial()
+        answer = hand.core.subscribe(make_subscription("t"))
+        assert answer is not None
+        hand.receive(Connack())
+        hand.receive(Suback(1, [0]))
+        assert answer.result() == {"t": 0}
 
 
 class TestClosing:
