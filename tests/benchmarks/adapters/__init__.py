@@ -4,6 +4,8 @@ A module has some of the functions below; what is missing is a scenario that the
 and the module says why in ``CANNOT``, a dictionary from the function's name to the reason (or one
 reason for all). Each takes a ``Run`` (see ``run.py``) and may be a coroutine function, which is
 then run by ``asyncio.run()``. It is called twice in a process: the first, small, run warms up.
+What several modules have in common is in ``asynchronous.py`` and ``synchronous.py``: no message
+costs a client more because of that.
 
     publish(run)        publish run.count messages, with at most run.window unacknowledged
     receive(run)        subscribe to run.topic, and count run.count messages

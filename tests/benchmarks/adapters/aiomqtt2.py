@@ -11,16 +11,14 @@ that there is, which is how its documentation does it.
 """
 
 import asyncio
-import contextlib
 import socket
-import ssl
-from collections.abc import Awaitable, Callable
-from operator import length_hint
+from collections.abc import Awaitable, Iterator
 from time import perf_counter_ns
 
 import aiomqtt
 
-from tests.benchmarks.adapters.run import Run
+from tests.benchmarks.adapters import asynchronous
+from tests.benchmarks.adapters.run import PATIENCE, Run
 
 PACKAGE = "aiomqtt==2.5.1"
 IMPORT = "aiomqtt"
@@ -28,31 +26,17 @@ CANNOT = {
     "dispatch": "it has no handlers per filter: one iterator for all messages",
     "drain": "publish() raises an error while there is no connection",
 }
-PATIENCE = 20.0
-
-
-async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
-    """Wait for the work as long as there is progress: what was lost would be waited for forever."""
-    task = asyncio.ensure_future(work)
-    before = progress()
-    while not (await asyncio.wait({task}, timeout=PATIENCE))[0]:
-        if progress() == before:
-            task.cancel()
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
-    task.result()
 
 
 def make_client(run: Run) -> aiomqtt.Client:
     """A client as for all scenarios."""
     waiting = max(run.window, run.burst)
-    context = ssl.create_default_context(cafile=run.ca_file) if run.ca_file else None
     client = aiomqtt.Client(
         run.host,
         run.port,
         max_inflight_messages=waiting,
         timeout=PATIENCE,
-        tls_context=context,
+        tls_context=run.tls_context,
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
     client.pending_calls_threshold = waiting + 1
@@ -62,18 +46,13 @@ def make_client(run: Run) -> aiomqtt.Client:
 async def publish(run: Run) -> None:
     """A task for each place of the window."""
     payload = run.payload
-    remaining = iter(range(run.count))
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await client.publish(run.topic, payload, run.qos)
 
-        run.start()
-        tasks = asyncio.gather(*(work() for _ in range(run.window)))
-        await finish(tasks, lambda: length_hint(remaining))
-        await run.delivered()
-        run.stop()
+        await asynchronous.publish(run, work, tasks=run.window)
 
 
 async def receive(run: Run) -> None:
@@ -87,11 +66,7 @@ async def receive(run: Run) -> None:
                     break
 
         await client.subscribe(run.topic, run.qos)
-        run.start()
-        run.go()
-        await finish(work(), lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.receive(run, work())
 
 
 async def round_trips(run: Run) -> None:
@@ -108,61 +83,38 @@ async def round_trips(run: Run) -> None:
                 run.latencies.append(perf_counter_ns() - started)
 
         await client.subscribe(run.topic, run.qos)
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.trips(run, work())
 
 
 async def bursts(run: Run) -> None:
     """A task for each message of the burst."""
     payload = run.payload
     async with make_client(run) as client:
-        messages = client.messages
 
-        async def collect(started: int) -> None:
-            for _ in range(run.burst):
-                await anext(messages)
-                run.latencies.append(perf_counter_ns() - started)
-
-        async def work() -> None:
-            for _ in range(run.count):
-                await asyncio.gather(
-                    collect(perf_counter_ns()),
-                    *(client.publish(run.topic, payload, run.qos) for _ in range(run.burst)),
-                )
+        def send() -> Iterator[Awaitable[object]]:
+            return (client.publish(run.topic, payload, run.qos) for _ in range(run.burst))
 
         await client.subscribe(run.topic, run.qos)
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.bursts(run, send, client.messages.__anext__)
 
 
 async def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        async with make_client(run):
-            pass
-    run.stop()
+    await asynchronous.connects(run, make_client)
 
 
 async def idle(run: Run) -> None:
     """All of them in one event loop."""
-    run.start()
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(run.count):
-            await stack.enter_async_context(make_client(run))
-        run.stop()
+    await asynchronous.idle(run, make_client)
 
 
 async def echo(run: Run) -> None:
     """A task for each place of the window, which has its place again when a message has come."""
     payload = run.payload
-    remaining = iter(range(run.count))
     places = asyncio.Semaphore(run.window)
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await places.acquire()
                 await client.publish(run.topic, payload, run.qos)
@@ -175,8 +127,4 @@ async def echo(run: Run) -> None:
                     break
 
         await client.subscribe(run.topic, run.qos)
-        run.start()
-        tasks = asyncio.gather(collect(), *(work() for _ in range(run.window)))
-        await finish(tasks, lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.echo(run, work, collect, tasks=run.window)

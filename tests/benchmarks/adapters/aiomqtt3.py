@@ -15,13 +15,12 @@ which needs a compiler for Rust. The next one has the same interface: it is inst
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from operator import length_hint
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from time import perf_counter_ns
 
 from aiomqtt import Client, PubRelPacket, QoS
 
+from tests.benchmarks.adapters import asynchronous
 from tests.benchmarks.adapters.run import Run
 
 PACKAGE = "aiomqtt==3.0.0a1 mqtt5==0.6.0 --no-deps"
@@ -30,35 +29,14 @@ CANNOT = {
     "dispatch": "it has no handlers per filter: one iterator for all messages",
     "drain": "publish() raises an error while there is no connection",
 }
-PATIENCE = 20.0
-AT_ONCE = 4 * 1024 * 1024
-"""Bytes on their way with which it is fastest."""
 MOST_CLIENTS = 200
 READ_AT_ONCE = (256 + 2 * 64) * 1024
 """Bytes that a stream of asyncio may hold, and so is read from without waiting."""
 
 
-def window(run: Run) -> int:
-    """As many messages on their way as is good for it: of big ones that is not the most."""
-    return max(1, min(run.window, AT_ONCE // run.size))
-
-
-async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
-    """Wait for the work as long as there is progress: what was lost would be waited for forever."""
-    task = asyncio.ensure_future(work)
-    before = progress()
-    while not (await asyncio.wait({task}, timeout=PATIENCE))[0]:
-        if progress() == before:
-            task.cancel()
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
-    task.result()
-
-
 def make_client(run: Run) -> Client:
     """A client as for all scenarios."""
-    context = ssl.create_default_context(cafile=run.ca_file) if run.ca_file else None
-    return Client(hostname=run.host, port=run.port, clean_start=True, ssl_context=context)
+    return Client(hostname=run.host, port=run.port, clean_start=True, ssl_context=run.tls_context)
 
 
 async def subscribe(client: Client, run: Run) -> None:
@@ -118,19 +96,14 @@ async def consumers(
 
 async def publish(run: Run) -> None:
     """A task for each place of the window; at QoS 0, where nothing is waited for, one is enough."""
-    remaining = iter(range(run.count))
     async with make_client(run) as client:
         send = make_send(client, run)
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await send()
 
-        run.start()
-        tasks = asyncio.gather(*(work() for _ in range(window(run) if run.qos else 1)))
-        await finish(tasks, lambda: length_hint(remaining))
-        await run.delivered()
-        run.stop()
+        await asynchronous.publish(run, work, tasks=run.narrow_window if run.qos else 1)
 
 
 async def receive(run: Run) -> None:
@@ -144,11 +117,7 @@ async def receive(run: Run) -> None:
 
     number = READ_AT_ONCE // (run.size + len(run.topic)) + 1
     async with make_client(run) as client, consumers(client, run, number, on_message):
-        run.start()
-        run.go()
-        await finish(done.wait(), lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.receive(run, done.wait())
 
 
 async def round_trips(run: Run) -> None:
@@ -164,9 +133,7 @@ async def round_trips(run: Run) -> None:
                 run.latencies.append(perf_counter_ns() - started)
 
         await subscribe(client, run)
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.trips(run, work())
 
 
 async def bursts(run: Run) -> None:
@@ -190,34 +157,23 @@ async def bursts(run: Run) -> None:
                 await asyncio.gather(*(send() for _ in range(run.burst)))
                 await back.wait()
 
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.trips(run, work())
 
 
 async def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        async with make_client(run):
-            pass
-    run.stop()
+    await asynchronous.connects(run, make_client)
 
 
 async def idle(run: Run) -> None:
     """All of them in one event loop."""
     if run.count > MOST_CLIENTS:
         raise NotImplementedError("each client has a buffer of 16 MiB")
-    run.start()
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(run.count):
-            await stack.enter_async_context(make_client(run))
-        run.stop()
+    await asynchronous.idle(run, make_client)
 
 
 async def echo(run: Run) -> None:
     """As publish; there is a place again when a message has come."""
-    remaining = iter(range(run.count))
     places = asyncio.Semaphore(run.window)
     done = asyncio.Event()
 
@@ -230,13 +186,9 @@ async def echo(run: Run) -> None:
     async with make_client(run) as client, consumers(client, run, run.window, on_message):
         send = make_send(client, run)
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await places.acquire()
                 await send()
 
-        run.start()
-        tasks = asyncio.gather(done.wait(), *(work() for _ in range(run.window if run.qos else 1)))
-        await finish(tasks, lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.echo(run, work, done.wait, tasks=run.window if run.qos else 1)

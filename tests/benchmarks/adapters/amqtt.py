@@ -11,31 +11,18 @@ the same time. Messages come by ``deliver_message()``, one by one. The plugin th
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from operator import length_hint
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from time import perf_counter_ns
 
 from amqtt.client import MQTTClient
 from amqtt.contexts import ClientConfig
 
+from tests.benchmarks.adapters import asynchronous
 from tests.benchmarks.adapters.run import Run
 
 PACKAGE = "amqtt==0.12.1"
 IMPORT = "amqtt.client"
 CANNOT = {"dispatch": "it has no handlers per filter: deliver_message() for all messages"}
-PATIENCE = 20.0
-
-
-async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
-    """Wait for the work as long as there is progress: what was lost would be waited for forever."""
-    task = asyncio.ensure_future(work)
-    before = progress()
-    while not (await asyncio.wait({task}, timeout=PATIENCE))[0]:
-        if progress() == before:
-            task.cancel()
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
-    task.result()
 
 
 async def connect(client: MQTTClient, run: Run) -> None:
@@ -65,18 +52,13 @@ async def make_client(run: Run) -> AsyncIterator[MQTTClient]:
 async def publish(run: Run) -> None:
     """A task for each place of the window; at QoS 0, where nothing is waited for, one is enough."""
     payload = run.payload
-    remaining = iter(range(run.count))
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await client.publish(run.topic, payload, run.qos)
 
-        run.start()
-        tasks = asyncio.gather(*(work() for _ in range(run.window if run.qos else 1)))
-        await finish(tasks, lambda: length_hint(remaining))
-        await run.delivered()
-        run.stop()
+        await asynchronous.publish(run, work, tasks=run.window if run.qos else 1)
 
 
 async def receive(run: Run) -> None:
@@ -89,11 +71,7 @@ async def receive(run: Run) -> None:
                 run.received += 1
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        run.go()
-        await finish(work(), lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.receive(run, work())
 
 
 async def round_trips(run: Run) -> None:
@@ -109,9 +87,7 @@ async def round_trips(run: Run) -> None:
                 run.latencies.append(perf_counter_ns() - started)
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.trips(run, work())
 
 
 async def bursts(run: Run) -> None:
@@ -119,50 +95,30 @@ async def bursts(run: Run) -> None:
     payload = run.payload
     async with make_client(run) as client:
 
-        async def collect(started: int) -> None:
-            for _ in range(run.burst):
-                await client.deliver_message()
-                run.latencies.append(perf_counter_ns() - started)
-
-        async def work() -> None:
-            for _ in range(run.count):
-                await asyncio.gather(
-                    collect(perf_counter_ns()),
-                    *(client.publish(run.topic, payload, run.qos) for _ in range(run.burst)),
-                )
+        def send() -> Iterator[Awaitable[object]]:
+            return (client.publish(run.topic, payload, run.qos) for _ in range(run.burst))
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.bursts(run, send, client.deliver_message)
 
 
 async def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        async with make_client(run):
-            pass
-    run.stop()
+    await asynchronous.connects(run, make_client)
 
 
 async def idle(run: Run) -> None:
     """All of them in one event loop."""
-    run.start()
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(run.count):
-            await stack.enter_async_context(make_client(run))
-        run.stop()
+    await asynchronous.idle(run, make_client)
 
 
 async def echo(run: Run) -> None:
     """As publish; there is a place again when a message has come."""
     payload = run.payload
-    remaining = iter(range(run.count))
     places = asyncio.Semaphore(run.window)
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await places.acquire()
                 await client.publish(run.topic, payload, run.qos)
@@ -174,11 +130,7 @@ async def echo(run: Run) -> None:
                 places.release()
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        tasks = asyncio.gather(collect(), *(work() for _ in range(run.window if run.qos else 1)))
-        await finish(tasks, lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.echo(run, work, collect, tasks=run.window if run.qos else 1)
 
 
 async def drain(run: Run) -> None:
@@ -191,7 +143,7 @@ async def drain(run: Run) -> None:
     await asyncio.sleep(0)
     run.start()
     await connect(client, run)
-    await finish(asyncio.wait(tasks), lambda: sum(task.done() for task in tasks))
+    await asynchronous.finish(asyncio.wait(tasks), lambda: sum(task.done() for task in tasks))
     await run.delivered()
     run.stop()
     await client.disconnect()

@@ -13,33 +13,16 @@ Only its client for MQTT 3.1.1 has callbacks for filters: it is the one of ``dis
 import contextlib
 from collections.abc import Callable, Iterator
 from threading import Event
-from time import perf_counter_ns
 from uuid import uuid4
 
 from awscrt import io, mqtt, mqtt5
 
-from tests.benchmarks.adapters.run import Run
+from tests.benchmarks.adapters import synchronous
+from tests.benchmarks.adapters.run import PATIENCE, Run
 
 PACKAGE = "awscrt==0.38.1"
 IMPORT = "awscrt.mqtt5"
 CANNOT = {"qos 2": "its client for MQTT 5 has QoS 0 and 1 only"}
-PATIENCE = 20.0
-AT_ONCE = 4 * 1024 * 1024
-"""Bytes on their way with which it is fastest."""
-
-
-def window(run: Run) -> int:
-    """As many messages on their way as is good for it: of big ones that is not the most."""
-    return max(1, min(run.window, AT_ONCE // run.size))
-
-
-def finish(done: Event, progress: Callable[[], int]) -> None:
-    """Wait as long as there is progress: what was lost would be waited for forever."""
-    before = progress()
-    while not done.wait(PATIENCE):
-        if progress() == before:
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
 
 
 def ignore(_data: object) -> None:
@@ -84,7 +67,7 @@ def new_client(
         yield client, connected
     finally:
         client.stop(mqtt5.DisconnectPacket())
-        finish(stopped, stopped.is_set)
+        synchronous.finish(stopped, stopped.is_set)
 
 
 @contextlib.contextmanager
@@ -92,7 +75,7 @@ def make_client(run: Run, on_message: Callable[..., None] = ignore) -> Iterator[
     """A connected client."""
     with new_client(run, on_message) as (client, connected):
         client.start()
-        finish(connected, connected.is_set)
+        synchronous.finish(connected, connected.is_set)
         yield client
 
 
@@ -112,7 +95,7 @@ def publish(run: Run) -> None:
     packet = make_packet(run)
     done = Event()
     finished = 0
-    left = run.count - min(window(run), run.count)
+    left = run.count - min(run.narrow_window, run.count)
 
     def on_done(_future: object) -> None:
         nonlocal finished, left
@@ -125,9 +108,9 @@ def publish(run: Run) -> None:
 
     with make_client(run) as client:
         run.start()
-        for _ in range(min(window(run), run.count)):
+        for _ in range(min(run.narrow_window, run.count)):
             client.publish(packet).add_done_callback(on_done)
-        finish(done, lambda: finished)
+        synchronous.finish(done, lambda: finished)
         run.wait_delivered()
         run.stop()
 
@@ -143,78 +126,44 @@ def receive(run: Run) -> None:
 
     with make_client(run, on_message) as client:
         subscribe(client, run)
-        run.start()
-        run.go()
-        finish(done, lambda: run.received)
-        run.wait_delivered()
-        run.stop()
+        synchronous.receive(run, done)
 
 
 def round_trips(run: Run) -> None:
     """The callback publishes the next message: so there is no change of threads."""
     packet = make_packet(run)
-    done = Event()
-    started = 0
 
     def send() -> None:
-        nonlocal started
-        started = perf_counter_ns()
         client.publish(packet)
 
-    def on_message(_data: object) -> None:
-        run.latencies.append(perf_counter_ns() - started)
-        if len(run.latencies) < run.count:
-            send()
-        else:
-            done.set()
-
+    on_message, measure = synchronous.round_trips(run, send)
     with make_client(run, on_message) as client:
         subscribe(client, run)
-        run.start()
-        send()
-        finish(done, lambda: len(run.latencies))
-        run.stop()
+        measure()
 
 
 def bursts(run: Run) -> None:
     """The program's thread publishes a burst, and waits until it is back."""
     packet = make_packet(run)
-    done = Event()
-    started = 0
 
-    def on_message(_data: object) -> None:
-        run.latencies.append(perf_counter_ns() - started)
-        if len(run.latencies) % run.burst == 0:
-            done.set()
+    def send() -> None:
+        for _ in range(run.burst):
+            client.publish(packet)
 
+    on_message, measure = synchronous.bursts(run, send)
     with make_client(run, on_message) as client:
         subscribe(client, run)
-        run.start()
-        for _ in range(run.count):
-            done.clear()
-            started = perf_counter_ns()
-            for _ in range(run.burst):
-                client.publish(packet)
-            finish(done, lambda: len(run.latencies))
-        run.stop()
+        measure()
 
 
 def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        with make_client(run):
-            pass
-    run.stop()
+    synchronous.connects(run, make_client)
 
 
 def idle(run: Run) -> None:
     """They share the threads of the library."""
-    run.start()
-    with contextlib.ExitStack() as stack:
-        for _ in range(run.count):
-            stack.enter_context(make_client(run))
-        run.stop()
+    synchronous.idle(run, make_client)
 
 
 def echo(run: Run) -> None:
@@ -237,7 +186,7 @@ def echo(run: Run) -> None:
         run.start()
         for _ in range(min(run.window, run.count)):
             client.publish(packet)
-        finish(done, lambda: run.received)
+        synchronous.finish(done, lambda: run.received)
         run.wait_delivered()
         run.stop()
 
@@ -262,11 +211,7 @@ def dispatch(run: Run) -> None:
     qos = mqtt.QoS(run.qos)
     for future, _ in [connection.subscribe(filter_, qos, on_message) for filter_ in run.filters]:
         future.result(PATIENCE)
-    run.start()
-    run.go()
-    finish(done, lambda: run.received)
-    run.wait_delivered()
-    run.stop()
+    synchronous.receive(run, done)
     connection.disconnect().result(PATIENCE)
 
 

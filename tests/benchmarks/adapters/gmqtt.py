@@ -11,39 +11,19 @@ a coroutine function would become a task for each message.
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Self
 
 from gmqtt import Client
 from gmqtt.storage import PersistentStorage
 
-from tests.benchmarks.adapters.run import Run
+from tests.benchmarks.adapters import asynchronous
+from tests.benchmarks.adapters.run import PATIENCE, Run
 
 PACKAGE = "gmqtt==0.8.0"
 IMPORT = "gmqtt"
 CANNOT = {"dispatch": "it has no handlers per filter: one callback for all messages"}
-PATIENCE = 20.0
-AT_ONCE = 4 * 1024 * 1024
-"""Bytes on their way with which it is fastest."""
-
-
-def window(run: Run) -> int:
-    """As many messages on their way as is good for it: of big ones that is not the most."""
-    return max(1, min(run.window, AT_ONCE // run.size))
-
-
-async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
-    """Wait for the work as long as there is progress: what was lost would be waited for forever."""
-    task = asyncio.ensure_future(work)
-    before = progress()
-    while not (await asyncio.wait({task}, timeout=PATIENCE))[0]:
-        if progress() == before:
-            task.cancel()
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
-    task.result()
 
 
 def ignore(*_: object) -> None:
@@ -88,8 +68,7 @@ class Connection:
 
     async def connect(self) -> None:
         run = self.run
-        context = ssl.create_default_context(cafile=run.ca_file) if run.ca_file else False
-        await self.client.connect(run.host, run.port, ssl=context)
+        await self.client.connect(run.host, run.port, ssl=run.tls_context or False)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -122,21 +101,21 @@ async def publish(run: Run) -> None:
         async def work() -> None:
             nonlocal left
             if run.qos:
-                for _ in range(min(connection.limit, window(run), run.count)):
+                for _ in range(min(connection.limit, run.narrow_window, run.count)):
                     left -= 1
                     connection.client.publish(run.topic, payload, qos=run.qos)
                 await done.wait()
                 return
             while left:
                 # It never waits until its bytes have been taken: the event loop needs its turn.
-                for _ in range(min(window(run), left)):
+                for _ in range(min(run.narrow_window, left)):
                     left -= 1
                     connection.client.publish(run.topic, payload)
                 await asyncio.sleep(0)
 
         connection.storage.removed = removed
         run.start()
-        await finish(work(), lambda: left)
+        await asynchronous.finish(work(), lambda: left)
         await run.delivered()
         run.stop()
 
@@ -153,11 +132,7 @@ async def receive(run: Run) -> None:
 
     async with Connection(run, on_message) as connection:
         await connection.subscribe()
-        run.start()
-        run.go()
-        await finish(done.wait(), lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.receive(run, done.wait())
 
 
 async def round_trips(run: Run) -> None:
@@ -183,7 +158,7 @@ async def round_trips(run: Run) -> None:
         await connection.subscribe()
         run.start()
         send()
-        await finish(done.wait(), lambda: len(run.latencies))
+        await asynchronous.finish(done.wait(), lambda: len(run.latencies))
         run.stop()
 
 
@@ -211,28 +186,18 @@ async def bursts(run: Run) -> None:
         await connection.subscribe()
         run.start()
         send()
-        await finish(done.wait(), lambda: len(run.latencies))
+        await asynchronous.finish(done.wait(), lambda: len(run.latencies))
         run.stop()
 
 
 async def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        async with Connection(run):
-            pass
-    run.stop()
+    await asynchronous.connects(run, Connection)
 
 
 async def idle(run: Run) -> None:
     """All of them in one event loop."""
-    connections = [Connection(run) for _ in range(run.count)]
-    run.start()
-    for connection in connections:
-        await connection.__aenter__()
-    run.stop()
-    for connection in connections:
-        await connection.__aexit__()
+    await asynchronous.idle(run, Connection)
 
 
 async def echo(run: Run) -> None:
@@ -271,7 +236,7 @@ async def echo(run: Run) -> None:
         await connection.subscribe()
         run.start()
         send()
-        await finish(done.wait(), lambda: run.received)
+        await asynchronous.finish(done.wait(), lambda: run.received)
         await run.delivered()
         run.stop()
 

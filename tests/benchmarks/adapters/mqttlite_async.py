@@ -1,10 +1,10 @@
 """AsyncClient, waiting: as many tasks as the window has places publish, messages are iterated."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from time import perf_counter_ns
 
 from mqttlite import TLS, AsyncClient, Reconnect
+from tests.benchmarks.adapters import asynchronous
 from tests.benchmarks.adapters.run import Run
 
 LABEL = "mqttlite (asyncio)"
@@ -81,20 +81,12 @@ async def bursts(run: Run) -> None:
 
 async def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        async with make_client(run):
-            pass
-    run.stop()
+    await asynchronous.connects(run, make_client)
 
 
 async def idle(run: Run) -> None:
     """All in one event loop."""
-    async with AsyncExitStack() as stack:
-        run.start()
-        for _ in range(run.count):
-            await stack.enter_async_context(make_client(run))
-        run.stop()
+    await asynchronous.idle(run, make_client)
 
 
 async def drain(run: Run) -> None:

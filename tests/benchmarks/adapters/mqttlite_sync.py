@@ -1,11 +1,11 @@
 """Client, with threads: ``publish_nowait()`` within a window, messages are iterated."""
 
 from collections import deque
-from contextlib import ExitStack
 from threading import Event, Semaphore, Thread
 from time import perf_counter_ns
 
 from mqttlite import TLS, Client, Delivery, Reconnect
+from tests.benchmarks.adapters import synchronous
 from tests.benchmarks.adapters.run import Run
 
 LABEL = "mqttlite (threads)"
@@ -82,20 +82,12 @@ def bursts(run: Run) -> None:
 
 def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        with make_client(run):
-            pass
-    run.stop()
+    synchronous.connects(run, make_client)
 
 
 def idle(run: Run) -> None:
     """Each with its thread."""
-    with ExitStack() as stack:
-        run.start()
-        for _ in range(run.count):
-            stack.enter_context(make_client(run))
-        run.stop()
+    synchronous.idle(run, make_client)
 
 
 def drain(run: Run) -> None:

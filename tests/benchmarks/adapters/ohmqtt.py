@@ -9,41 +9,29 @@ be a change of threads. Callbacks belong to filters and run in the client's thre
 """
 
 import contextlib
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Event
-from time import perf_counter_ns
 from uuid import uuid4
 
 from ohmqtt import Client, MQTTConnectProps
 
-from tests.benchmarks.adapters.run import Run
+from tests.benchmarks.adapters import synchronous
+from tests.benchmarks.adapters.run import PATIENCE, Run
 
 PACKAGE = "ohmqtt==1.2.1"
 IMPORT = "ohmqtt"
 CANNOT = {}
-PATIENCE = 20.0
-
-
-def finish(done: Event, progress: Callable[[], int]) -> None:
-    """Wait as long as there is progress: what was lost would be waited for forever."""
-    before = progress()
-    while not done.wait(PATIENCE):
-        if progress() == before:
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
 
 
 def connect(client: Client, run: Run, client_id: str, **options: object) -> None:
     """Connect, and wait until that is done."""
-    context = ssl.create_default_context(cafile=run.ca_file) if run.ca_file else None
-    scheme = "mqtts" if context else "mqtt"
+    scheme = "mqtts" if run.ca_file else "mqtt"
     client.connect(
         f"{scheme}://{run.host}:{run.port}",
         client_id=client_id,
         keepalive_interval=60,
-        tls_context=context,
+        tls_context=run.tls_context,
         **options,
     )
     client.wait_for_connect(PATIENCE)
@@ -98,87 +86,47 @@ def publish(run: Run) -> None:
 
 def receive(run: Run) -> None:
     """A callback that counts."""
-    done = Event()
-
-    def on_message(*_: object) -> None:
-        run.received += 1
-        if run.received == run.count:
-            done.set()
-
+    on_message, done = synchronous.count(run)
     with make_client(run) as client:
         subscribe(client, [run.topic], run.qos, on_message)
-        run.start()
-        run.go()
-        finish(done, lambda: run.received)
-        run.wait_delivered()
-        run.stop()
+        synchronous.receive(run, done)
 
 
 def round_trips(run: Run) -> None:
     """The callback publishes the next message: so there is no change of threads."""
     payload = run.payload
-    done = Event()
-    started = 0
 
     def send() -> None:
-        nonlocal started
-        started = perf_counter_ns()
         client.publish(run.topic, payload, qos=run.qos)
 
-    def on_message(*_: object) -> None:
-        run.latencies.append(perf_counter_ns() - started)
-        if len(run.latencies) < run.count:
-            send()
-        else:
-            done.set()
-
+    on_message, measure = synchronous.round_trips(run, send)
     with make_client(run) as client:
         subscribe(client, [run.topic], run.qos, on_message)
-        run.start()
-        send()
-        finish(done, lambda: len(run.latencies))
-        run.stop()
+        measure()
 
 
 def bursts(run: Run) -> None:
     """The program's thread publishes a burst, and waits until it is back."""
     payload = run.payload
-    done = Event()
-    started = 0
 
-    def on_message(*_: object) -> None:
-        run.latencies.append(perf_counter_ns() - started)
-        if len(run.latencies) % run.burst == 0:
-            done.set()
+    def send() -> None:
+        for _ in range(run.burst):
+            client.publish(run.topic, payload, qos=run.qos)
 
+    on_message, measure = synchronous.bursts(run, send)
     with make_client(run) as client:
         subscribe(client, [run.topic], run.qos, on_message)
-        run.start()
-        for _ in range(run.count):
-            done.clear()
-            started = perf_counter_ns()
-            for _ in range(run.burst):
-                client.publish(run.topic, payload, qos=run.qos)
-            finish(done, lambda: len(run.latencies))
-        run.stop()
+        measure()
 
 
 def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        with make_client(run):
-            pass
-    run.stop()
+    synchronous.connects(run, make_client)
 
 
 def idle(run: Run) -> None:
     """Each has a thread."""
-    run.start()
-    with contextlib.ExitStack() as stack:
-        for _ in range(run.count):
-            stack.enter_context(make_client(run))
-        run.stop()
+    synchronous.idle(run, make_client)
 
 
 def echo(run: Run) -> None:
@@ -201,27 +149,17 @@ def echo(run: Run) -> None:
         run.start()
         for _ in range(min(run.window, run.count)):
             client.publish(run.topic, payload, qos=run.qos)
-        finish(done, lambda: run.received)
+        synchronous.finish(done, lambda: run.received)
         run.wait_delivered()
         run.stop()
 
 
 def dispatch(run: Run) -> None:
     """A callback for each filter."""
-    done = Event()
-
-    def on_message(*_: object) -> None:
-        run.received += 1
-        if run.received == run.count:
-            done.set()
-
+    on_message, done = synchronous.count(run)
     with make_client(run) as client:
         subscribe(client, run.filters, run.qos, on_message)
-        run.start()
-        run.go()
-        finish(done, lambda: run.received)
-        run.wait_delivered()
-        run.stop()
+        synchronous.receive(run, done)
 
 
 def drain(run: Run) -> None:

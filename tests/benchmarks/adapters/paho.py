@@ -11,6 +11,7 @@ from time import perf_counter_ns
 
 import paho.mqtt.client as mqtt
 
+from tests.benchmarks.adapters import synchronous
 from tests.benchmarks.adapters.run import Run
 
 PACKAGE = "paho-mqtt==2.2.0"
@@ -69,22 +70,10 @@ def publish(run: Run) -> None:
     close(client)
 
 
-def count_messages(run: Run) -> tuple:
-    """A callback, and the event that all messages have come."""
-    everything = threading.Event()
-
-    def on_message(*_arguments: object) -> None:
-        run.received += 1
-        if run.received == run.count:
-            everything.set()
-
-    return on_message, everything
-
-
 def receive(run: Run) -> None:
     """A callback."""
     client = connect(run, make_client(run))
-    client.on_message, everything = count_messages(run)
+    client.on_message, everything = synchronous.count(run)
     subscribe(run, client, run.topic)
     run.start()
     run.go()
@@ -96,7 +85,7 @@ def receive(run: Run) -> None:
 def dispatch(run: Run) -> None:
     """A callback for each filter."""
     client = connect(run, make_client(run))
-    on_message, everything = count_messages(run)
+    on_message, everything = synchronous.count(run)
     for topic_filter in run.filters:
         client.message_callback_add(topic_filter, on_message)
     for start in range(0, run.subscriptions, 1000):

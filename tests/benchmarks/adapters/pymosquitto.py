@@ -12,12 +12,12 @@ libmosquitto itself has to be on the machine: it is in the packages of the syste
 import contextlib
 from collections.abc import Callable, Iterator
 from threading import Event
-from time import perf_counter_ns
 
 from pymosquitto import Mosquitto
 from pymosquitto.constants import Option
 from pymosquitto.helpers import TopicMatcher
 
+from tests.benchmarks.adapters import synchronous
 from tests.benchmarks.adapters.run import Run
 
 PACKAGE = "pymosquitto==0.4.1"
@@ -26,23 +26,6 @@ CANNOT = {
     "idle": "it uses select(), and so can have 340 connections in a process",
     "drain": "publish() raises an error while there is no connection, but keeps the message",
 }
-PATIENCE = 20.0
-AT_ONCE = 4 * 1024 * 1024
-"""Bytes on their way with which it is fastest."""
-
-
-def window(run: Run) -> int:
-    """As many messages on their way as is good for it: of big ones that is not the most."""
-    return max(1, min(run.window, AT_ONCE // run.size))
-
-
-def finish(done: Event, progress: Callable[[], int]) -> None:
-    """Wait as long as there is progress: what was lost would be waited for forever."""
-    before = progress()
-    while not done.wait(PATIENCE):
-        if progress() == before:
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
 
 
 @contextlib.contextmanager
@@ -60,7 +43,7 @@ def make_client(run: Run, on_message: Callable[..., None] | None = None) -> Iter
     client.connect(run.host, run.port)
     client.loop_start()
     try:
-        finish(connected, connected.is_set)
+        synchronous.finish(connected, connected.is_set)
         yield client
         client.disconnect()
     finally:
@@ -81,7 +64,7 @@ def subscribe(client: Mosquitto, *filters: str, qos: int) -> None:
     client.on_subscribe = on_subscribe
     for filter_ in filters:
         client.subscribe(filter_, qos)
-    finish(done, lambda: answers)
+    synchronous.finish(done, lambda: answers)
 
 
 def publish(run: Run) -> None:
@@ -89,7 +72,7 @@ def publish(run: Run) -> None:
     payload = run.payload
     done = Event()
     acknowledged = 0
-    left = run.count - min(window(run), run.count)
+    left = run.count - min(run.narrow_window, run.count)
 
     def on_publish(*_: object) -> None:
         nonlocal acknowledged, left
@@ -104,9 +87,9 @@ def publish(run: Run) -> None:
         run.start()
         if run.qos:
             client.on_publish = on_publish
-            for _ in range(min(window(run), run.count)):
+            for _ in range(min(run.narrow_window, run.count)):
                 client.publish(run.topic, payload, run.qos)
-            finish(done, lambda: acknowledged)
+            synchronous.finish(done, lambda: acknowledged)
         else:
             for _ in range(run.count):
                 client.publish(run.topic, payload)
@@ -116,78 +99,42 @@ def publish(run: Run) -> None:
 
 def receive(run: Run) -> None:
     """A callback that counts."""
-    done = Event()
-
-    def on_message(*_: object) -> None:
-        run.received += 1
-        if run.received == run.count:
-            done.set()
-
+    on_message, done = synchronous.count(run)
     with make_client(run, on_message) as client:
         subscribe(client, run.topic, qos=run.qos)
-        run.start()
-        run.go()
-        finish(done, lambda: run.received)
-        run.wait_delivered()
-        run.stop()
+        synchronous.receive(run, done)
 
 
 def round_trips(run: Run) -> None:
     """The callback publishes the next message: so there is no change of threads."""
     payload = run.payload
-    done = Event()
-    started = 0
 
     def send() -> None:
-        nonlocal started
-        started = perf_counter_ns()
         client.publish(run.topic, payload, run.qos)
 
-    def on_message(*_: object) -> None:
-        run.latencies.append(perf_counter_ns() - started)
-        if len(run.latencies) < run.count:
-            send()
-        else:
-            done.set()
-
+    on_message, measure = synchronous.round_trips(run, send)
     with make_client(run, on_message) as client:
         subscribe(client, run.topic, qos=run.qos)
-        run.start()
-        send()
-        finish(done, lambda: len(run.latencies))
-        run.stop()
+        measure()
 
 
 def bursts(run: Run) -> None:
     """The program's thread publishes a burst, and waits until it is back."""
     payload = run.payload
-    done = Event()
-    started = 0
 
-    def on_message(*_: object) -> None:
-        run.latencies.append(perf_counter_ns() - started)
-        if len(run.latencies) % run.burst == 0:
-            done.set()
+    def send() -> None:
+        for _ in range(run.burst):
+            client.publish(run.topic, payload, run.qos)
 
+    on_message, measure = synchronous.bursts(run, send)
     with make_client(run, on_message) as client:
         subscribe(client, run.topic, qos=run.qos)
-        run.start()
-        for _ in range(run.count):
-            done.clear()
-            started = perf_counter_ns()
-            for _ in range(run.burst):
-                client.publish(run.topic, payload, run.qos)
-            finish(done, lambda: len(run.latencies))
-        run.stop()
+        measure()
 
 
 def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        with make_client(run):
-            pass
-    run.stop()
+    synchronous.connects(run, make_client)
 
 
 def echo(run: Run) -> None:
@@ -210,7 +157,7 @@ def echo(run: Run) -> None:
         run.start()
         for _ in range(min(run.window, run.count)):
             client.publish(run.topic, payload, run.qos)
-        finish(done, lambda: run.received)
+        synchronous.finish(done, lambda: run.received)
         run.wait_delivered()
         run.stop()
 
@@ -233,8 +180,4 @@ def dispatch(run: Run) -> None:
         matcher.set_topic_callback(filter_, on_topic)
     with make_client(run, on_message) as client:
         subscribe(client, *run.filters, qos=run.qos)
-        run.start()
-        run.go()
-        finish(done, lambda: run.received)
-        run.wait_delivered()
-        run.stop()
+        synchronous.receive(run, done)

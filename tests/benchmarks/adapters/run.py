@@ -4,10 +4,15 @@ import asyncio
 import gc
 import os
 import socket
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 
+PATIENCE = 20.0
+"""Seconds without progress, after which what is waited for will not come."""
+AT_ONCE = 4 * 1024 * 1024
+"""Bytes on their way with which some clients are fastest."""
 _STATM = Path("/proc/self/statm")
 
 
@@ -42,6 +47,16 @@ class Run:
     def filters(self) -> list[str]:
         """What to subscribe to for ``dispatch``; each of them gets messages of one topic."""
         return [f"bench/{number:05}/+" for number in range(self.subscriptions)]
+
+    @property
+    def narrow_window(self) -> int:
+        """As ``window``, but of big messages no more than is good for some clients."""
+        return max(1, min(self.window, AT_ONCE // self.size))
+
+    @property
+    def tls_context(self) -> ssl.SSLContext | None:
+        """With TLS, a new context that trusts the authority."""
+        return ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
 
     @property
     def buffer(self) -> int:

@@ -11,46 +11,24 @@ each call.
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from operator import length_hint
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from time import perf_counter_ns
 from uuid import uuid4
 
 from zenmqtt import MQTTClient, ReconnectPolicy
 
+from tests.benchmarks.adapters import asynchronous
 from tests.benchmarks.adapters.run import Run
 
 PACKAGE = "zenmqtt==0.1.0rc6"
 IMPORT = "zenmqtt"
 CANNOT = {"dispatch": "it has no handlers per filter: one iterator for all messages"}
-PATIENCE = 20.0
-AT_ONCE = 4 * 1024 * 1024
-"""Bytes on their way with which it is fastest."""
-
-
-def window(run: Run) -> int:
-    """As many messages on their way as is good for it: of big ones that is not the most."""
-    return max(1, min(run.window, AT_ONCE // run.size))
-
-
-async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
-    """Wait for the work as long as there is progress: what was lost would be waited for forever."""
-    task = asyncio.ensure_future(work)
-    before = progress()
-    while not (await asyncio.wait({task}, timeout=PATIENCE))[0]:
-        if progress() == before:
-            task.cancel()
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
-    task.result()
 
 
 async def connect(client: MQTTClient, run: Run, **options: object) -> None:
     """Connect."""
-    context = ssl.create_default_context(cafile=run.ca_file) if run.ca_file else None
-    scheme = "mqtts" if context else "tcp"
-    await client.connect(f"{scheme}://{run.host}:{run.port}", ssl=context, **options)
+    scheme = "mqtts" if run.ca_file else "tcp"
+    await client.connect(f"{scheme}://{run.host}:{run.port}", ssl=run.tls_context, **options)
 
 
 @contextlib.asynccontextmanager
@@ -64,26 +42,16 @@ async def make_client(run: Run) -> AsyncIterator[MQTTClient]:
         await client.disconnect()
 
 
-async def next_message(client: MQTTClient) -> None:
-    """Take a message and acknowledge it."""
-    await client.ack(await anext(client.messages))
-
-
 async def publish(run: Run) -> None:
     """A task for each place of the window; at QoS 0, where nothing is waited for, one is enough."""
     payload = run.payload
-    remaining = iter(range(run.count))
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await client.publish(run.topic, payload, run.qos)
 
-        run.start()
-        tasks = asyncio.gather(*(work() for _ in range(window(run) if run.qos else 1)))
-        await finish(tasks, lambda: length_hint(remaining))
-        await run.delivered()
-        run.stop()
+        await asynchronous.publish(run, work, tasks=run.narrow_window if run.qos else 1)
 
 
 async def receive(run: Run) -> None:
@@ -98,11 +66,7 @@ async def receive(run: Run) -> None:
                     break
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        run.go()
-        await finish(work(), lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.receive(run, work())
 
 
 async def round_trips(run: Run) -> None:
@@ -114,13 +78,11 @@ async def round_trips(run: Run) -> None:
             for _ in range(run.count):
                 started = perf_counter_ns()
                 await client.publish(run.topic, payload, run.qos)
-                await next_message(client)
+                await client.ack(await anext(client.messages))
                 run.latencies.append(perf_counter_ns() - started)
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.trips(run, work())
 
 
 async def bursts(run: Run) -> None:
@@ -128,50 +90,33 @@ async def bursts(run: Run) -> None:
     payload = run.payload
     async with make_client(run) as client:
 
-        async def collect(started: int) -> None:
-            for _ in range(run.burst):
-                await next_message(client)
-                run.latencies.append(perf_counter_ns() - started)
+        def send() -> Iterator[Awaitable[object]]:
+            return (client.publish(run.topic, payload, run.qos) for _ in range(run.burst))
 
-        async def work() -> None:
-            for _ in range(run.count):
-                await asyncio.gather(
-                    collect(perf_counter_ns()),
-                    *(client.publish(run.topic, payload, run.qos) for _ in range(run.burst)),
-                )
+        async def next_message() -> None:
+            await client.ack(await anext(client.messages))
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.bursts(run, send, next_message)
 
 
 async def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        async with make_client(run):
-            pass
-    run.stop()
+    await asynchronous.connects(run, make_client)
 
 
 async def idle(run: Run) -> None:
     """All of them in one event loop."""
-    run.start()
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(run.count):
-            await stack.enter_async_context(make_client(run))
-        run.stop()
+    await asynchronous.idle(run, make_client)
 
 
 async def echo(run: Run) -> None:
     """As publish; there is a place again when a message has come."""
     payload = run.payload
-    remaining = iter(range(run.count))
     places = asyncio.Semaphore(run.window)
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await places.acquire()
                 await client.publish(run.topic, payload, run.qos)
@@ -185,11 +130,7 @@ async def echo(run: Run) -> None:
                     break
 
         await client.subscribe([(run.topic, run.qos)])
-        run.start()
-        tasks = asyncio.gather(collect(), *(work() for _ in range(run.window if run.qos else 1)))
-        await finish(tasks, lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.echo(run, work, collect, tasks=run.window if run.qos else 1)
 
 
 async def drain(run: Run) -> None:
@@ -208,7 +149,7 @@ async def drain(run: Run) -> None:
     ]
     await asyncio.sleep(0)
     run.restore()
-    await finish(asyncio.wait(tasks), lambda: sum(task.done() for task in tasks))
+    await asynchronous.finish(asyncio.wait(tasks), lambda: sum(task.done() for task in tasks))
     await run.delivered()
     run.stop()
     await client.disconnect()

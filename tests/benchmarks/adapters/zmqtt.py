@@ -9,38 +9,27 @@ holds all that may wait; it acknowledges by itself, which is the default.
 """
 
 import asyncio
-import contextlib
-import ssl
-from collections.abc import Awaitable, Callable
-from operator import length_hint
+from collections.abc import Awaitable, Iterator
 from time import perf_counter_ns
 
 from zmqtt import MQTTClient, QoS, ReconnectConfig, Subscription, create_client
 
+from tests.benchmarks.adapters import asynchronous
 from tests.benchmarks.adapters.run import Run
 
 PACKAGE = "zmqtt==0.2.5"
 IMPORT = "zmqtt"
 CANNOT = {"drain": "publish() raises an error while there is no connection"}
-PATIENCE = 20.0
-
-
-async def finish(work: Awaitable[None], progress: Callable[[], int]) -> None:
-    """Wait for the work as long as there is progress: what was lost would be waited for forever."""
-    task = asyncio.ensure_future(work)
-    before = progress()
-    while not (await asyncio.wait({task}, timeout=PATIENCE))[0]:
-        if progress() == before:
-            task.cancel()
-            raise TimeoutError(f"no progress for {PATIENCE} s")
-        before = progress()
-    task.result()
 
 
 def make_client(run: Run) -> MQTTClient:
     """A client as for all scenarios."""
-    context = ssl.create_default_context(cafile=run.ca_file) if run.ca_file else False
-    return create_client(run.host, run.port, tls=context, reconnect=ReconnectConfig(enabled=False))
+    return create_client(
+        run.host,
+        run.port,
+        tls=run.tls_context or False,
+        reconnect=ReconnectConfig(enabled=False),
+    )
 
 
 async def subscribe(client: MQTTClient, run: Run, filter_: str) -> Subscription:
@@ -53,18 +42,13 @@ async def subscribe(client: MQTTClient, run: Run, filter_: str) -> Subscription:
 async def publish(run: Run) -> None:
     """A task for each place of the window; at QoS 0, where nothing is waited for, one is enough."""
     payload, qos = run.payload, QoS(run.qos)
-    remaining = iter(range(run.count))
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await client.publish(run.topic, payload, qos=qos)
 
-        run.start()
-        tasks = asyncio.gather(*(work() for _ in range(run.window if run.qos else 1)))
-        await finish(tasks, lambda: length_hint(remaining))
-        await run.delivered()
-        run.stop()
+        await asynchronous.publish(run, work, tasks=run.window if run.qos else 1)
 
 
 async def receive(run: Run) -> None:
@@ -78,11 +62,7 @@ async def receive(run: Run) -> None:
                     break
 
         subscription = await subscribe(client, run, run.topic)
-        run.start()
-        run.go()
-        await finish(work(), lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.receive(run, work())
 
 
 async def round_trips(run: Run) -> None:
@@ -98,9 +78,7 @@ async def round_trips(run: Run) -> None:
                 run.latencies.append(perf_counter_ns() - started)
 
         subscription = await subscribe(client, run, run.topic)
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.trips(run, work())
 
 
 async def bursts(run: Run) -> None:
@@ -108,50 +86,30 @@ async def bursts(run: Run) -> None:
     payload, qos = run.payload, QoS(run.qos)
     async with make_client(run) as client:
 
-        async def collect(started: int) -> None:
-            for _ in range(run.burst):
-                await subscription.get_message()
-                run.latencies.append(perf_counter_ns() - started)
-
-        async def work() -> None:
-            for _ in range(run.count):
-                await asyncio.gather(
-                    collect(perf_counter_ns()),
-                    *(client.publish(run.topic, payload, qos=qos) for _ in range(run.burst)),
-                )
+        def send() -> Iterator[Awaitable[object]]:
+            return (client.publish(run.topic, payload, qos=qos) for _ in range(run.burst))
 
         subscription = await subscribe(client, run, run.topic)
-        run.start()
-        await finish(work(), lambda: len(run.latencies))
-        run.stop()
+        await asynchronous.bursts(run, send, subscription.get_message)
 
 
 async def connects(run: Run) -> None:
     """A new client each time."""
-    run.start()
-    for _ in range(run.count):
-        async with make_client(run):
-            pass
-    run.stop()
+    await asynchronous.connects(run, make_client)
 
 
 async def idle(run: Run) -> None:
     """All of them in one event loop."""
-    run.start()
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(run.count):
-            await stack.enter_async_context(make_client(run))
-        run.stop()
+    await asynchronous.idle(run, make_client)
 
 
 async def echo(run: Run) -> None:
     """As publish; there is a place again when a message has come."""
     payload, qos = run.payload, QoS(run.qos)
-    remaining = iter(range(run.count))
     places = asyncio.Semaphore(run.window)
     async with make_client(run) as client:
 
-        async def work() -> None:
+        async def work(remaining: Iterator[int]) -> None:
             for _ in remaining:
                 await places.acquire()
                 await client.publish(run.topic, payload, qos=qos)
@@ -164,11 +122,7 @@ async def echo(run: Run) -> None:
                     break
 
         subscription = await subscribe(client, run, run.topic)
-        run.start()
-        tasks = asyncio.gather(collect(), *(work() for _ in range(run.window if run.qos else 1)))
-        await finish(tasks, lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.echo(run, work, collect, tasks=run.window if run.qos else 1)
 
 
 async def dispatch(run: Run) -> None:
@@ -184,11 +138,7 @@ async def dispatch(run: Run) -> None:
 
         subscriptions = [await subscribe(client, run, filter_) for filter_ in run.filters]
         tasks = [asyncio.create_task(work(subscription)) for subscription in subscriptions]
-        run.start()
-        run.go()
-        await finish(done.wait(), lambda: run.received)
-        await run.delivered()
-        run.stop()
+        await asynchronous.receive(run, done.wait())
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
