@@ -23,7 +23,7 @@ Address = tuple[int, Any]
 
 def in_turn(found: Sequence[tuple[Any, ...]]) -> list[Address]:
     """Order what ``getaddrinfo()`` found: the two families in turn, the preferred one first."""
-    first_family = found[0][0]
+    first_family = found[0][0] if found else None
     preferred = [(entry[0], entry[4]) for entry in found if entry[0] == first_family]
     others = [(entry[0], entry[4]) for entry in found if entry[0] != first_family]
     pairs = zip_longest(preferred, others)
@@ -34,7 +34,7 @@ def find_numeric(host: str, port: int) -> list[Any]:
     """As ``getaddrinfo()``, for a host that is an address: that takes no time. Else nothing."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter from the codec for host names
         return []
 
 

@@ -36,13 +36,14 @@ def dial_at_once(action: Dial) -> socket.socket | None:
     endpoint = action.endpoint
     if endpoint.tls or endpoint.is_websocket:
         return None
+    addresses: list[Address] = []
     if endpoint.scheme == "unix":
-        found: list[Address] = [(socket.AF_UNIX, endpoint.path)]
+        addresses = [(socket.AF_UNIX, endpoint.path)]
     elif is_loopback(endpoint.host):
-        found = in_turn(find_numeric(endpoint.host, endpoint.port))
-    else:
+        addresses = in_turn(find_numeric(endpoint.host, endpoint.port))
+    if not addresses:
         return None
-    family, address = found[0]
+    family, address = addresses[0]
     connection = make_socket(family)
     try:
         if is_connected_at_once(connection, address):

@@ -290,11 +290,18 @@ async def test_an_unknown_host(bench: Lab) -> None:
 
 
 @only_5
-async def test_a_host_name_that_is_no_name(bench: Lab) -> None:
-    """The codec for host names raises UnicodeError, which is not an OSError."""
-    client = bench.client("mqtt://" + "a" * 70 + ".example")
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a" * 70 + ".example",  # the codec for host names raises UnicodeError, which is no OSError
+        "127.999.1.1",  # looks like an address
+    ],
+)
+async def test_a_host_name_that_is_no_name(bench: Lab, host: str) -> None:
+    client = bench.client(f"mqtt://{host}")
     with pytest.raises(ConnectFailed):
         await client.connect()
+    assert client.is_idle
 
 
 @only_5

@@ -30,6 +30,10 @@ def test_families_take_turns() -> None:
     assert [address[0] for _, address in in_turn(found)] == ["::1", "1.2.3.4", "::2", "::3"]
 
 
+def test_no_addresses() -> None:
+    assert in_turn([]) == []
+
+
 @pytest.mark.parametrize(
     ("host", "family"), [("127.0.0.1", FOUR), ("192.0.2.7", FOUR), ("2001:db8::7", SIX)]
 )
@@ -39,7 +43,9 @@ def test_an_address_needs_no_lookup(host: str, family: int) -> None:
     assert address[:2] == (host, 1883)
 
 
-@pytest.mark.parametrize("host", ["localhost", "broker.example", "1.2.3.4.5", ""])
+@pytest.mark.parametrize(
+    "host", ["localhost", "broker.example", "1.2.3.4.5", "", "a" * 70 + ".example"]
+)
 def test_a_name_does(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lookups: list[Any] = []
     real = socket.getaddrinfo
