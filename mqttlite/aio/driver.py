@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
@@ -30,6 +31,9 @@ FLUSH_SIZE: Final = 64 * 1024
 
 _ASKING_TIMEOUT: Final = 1.0
 """Seconds that a coroutine has to end which nobody wants the answer of any more."""
+
+_DROP_TIMEOUT: Final = 0.1
+"""Seconds after which a connection that was given up while it was made counts as closed."""
 
 _packets_log = logging.getLogger("mqttlite.packets")
 _layers_log = logging.getLogger("mqttlite.layers")
@@ -265,25 +269,23 @@ class Driver:
             links.append(Link(self, layer))
             return links[-1]
 
+        connection = await connect_socket(endpoint)
+        if endpoint.scheme == "unix":
+            connecting = self.loop.create_unix_connection(make_link, sock=connection)
+        else:
+            connecting = self.loop.create_connection(make_link, sock=connection)
         try:
-            connection = await connect_socket(endpoint)
-            try:
-                if endpoint.scheme == "unix":
-                    await self.loop.create_unix_connection(make_link, sock=connection)
-                else:
-                    await self.loop.create_connection(make_link, sock=connection)
-            except BaseException:
-                if not links:
-                    connection.close()
-                raise
+            transport, _ = await connecting
+            if transport.is_closing():  # uvloop has closed it without the socket object
+                links[-1].closed.add_done_callback(lambda _: connection.detach())
             await links[-1].opened()
-            _layers_log.debug("connected to %s%s", endpoint, links[-1].describe())
         except BaseException:
-            for link in links:
-                link.abort()
             if links:
-                await asyncio.wait([link.closed for link in links])
+                await _drop(links[-1], connection)
+            else:
+                connection.close()
             raise
+        _layers_log.debug("connected to %s%s", endpoint, links[-1].describe())
 
     def room(self) -> memoryview | None:
         """Where the link may put the next bytes itself."""
@@ -370,3 +372,12 @@ class Driver:
             await asyncio.wait([self._called])
         self._called = call_in_thread(function)
         return await asyncio.shield(self._called)
+
+
+async def _drop(link: Link, connection: socket.socket) -> None:
+    """Close a connection that is not wanted any more, and wait until it is closed."""
+    link.abort()
+    # Uvloop does not tell of the end of a connection that create_connection() has closed, and
+    # closes the descriptor without the socket object.
+    await asyncio.wait([link.closed], timeout=_DROP_TIMEOUT)
+    connection.detach()

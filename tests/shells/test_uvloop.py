@@ -1,13 +1,18 @@
 """The asyncio client on uvloop: some scenarios of the other modules once more."""
 
 import asyncio
+import gc
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from mqttlite.aio import AsyncClient
+from mqttlite.aio.link import Link
+from mqttlite.errors import ConnectFailed
 from mqttlite.options import TLS, Reconnect
+from mqttlite.testing import AsyncBroker
 from tests.shells.brokers import mosquitto
 from tests.shells.lab import TIMEOUT, Asyncio, Kind, Lab
 from tests.shells.test_messages import (
@@ -117,3 +122,41 @@ async def test_cancelling_connect(bench: Lab) -> None:
     await asyncio.wait([connecting])
     assert connecting.cancelled()
     assert client.is_idle
+
+
+@only_5
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+async def test_cancelling_connect_at_any_turn(bench: Lab, scheme: str, tmp_path: Path) -> None:
+    """The loop does not tell of the end of a connection that it was just about to make."""
+    async with AsyncBroker(unix=tmp_path / "broker" if scheme == "unix" else None) as broker:
+        for turns in range(12):
+            client = bench.client(broker.url, reconnect=False)
+            connecting = asyncio.create_task(client.connect())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.wait_for(asyncio.wait([connecting]), TIMEOUT)
+            assert connecting.cancelled() or not connecting.exception()
+            await client.close()
+            await client.connect()
+            await client.close()
+
+
+@only_5
+async def test_a_connection_that_ends_in_the_turn_in_which_it_is_made(
+    bench: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket object is not left behind: an unclosed one would be warned of."""
+    made = Link.connection_made
+
+    def make_and_end(self: Link, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        self.abort()
+
+    async with AsyncBroker() as broker:
+        monkeypatch.setattr(Link, "connection_made", make_and_end)
+        client = bench.client(broker.url, reconnect=False)
+        with pytest.raises(ConnectFailed):
+            await client.connect()
+        assert client.is_idle
+        gc.collect()
