@@ -186,9 +186,8 @@ class ClientCore(Connecting):
     def _attempt_over(self, error: Exception) -> None:
         self.publisher.close(error)
         for subscription in self._subscriber.table.subscriptions:
-            if not subscription.subscribed.done:
-                self.finish(subscription.subscribed, None, error)
-                subscription.subscribed = Operation()
+            self.finish(subscription.subscribed, None, error)
+            subscription.subscribed = Operation()
 
     def give_up(self, error: Exception) -> None:
         """There is no connection, and there will be none: fail everything with the reason.
