@@ -124,7 +124,9 @@ class AsyncSubscription(SubscriptionBase):
     async def __anext__(self) -> Message:
         state = self._state
         if self._in_a_row >= _MOST_IN_A_ROW or not state.buffer or self._handler is not None:
-            return await self._next()
+            if self._handler is not None:
+                raise UsageError("the messages of this subscription go to its handler")
+            return await self._take_next()
         # As _take() does it; a call more would be felt.
         self._in_a_row += 1
         if state.taken is not None or state.pauses:
@@ -133,11 +135,6 @@ class AsyncSubscription(SubscriptionBase):
         if message.qos:
             state.hand_out(message)
         return message
-
-    async def _next(self) -> Message:
-        if self._handler is not None:
-            raise UsageError("the messages of this subscription go to its handler")
-        return await self._take_next()
 
     async def _take_next(self) -> Message:
         """Take the next message, for which something may have to be waited."""
