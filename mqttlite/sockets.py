@@ -30,12 +30,14 @@ def in_turn(found: Sequence[tuple[Any, ...]]) -> list[Address]:
     return [address for pair in pairs for address in pair if address is not None]
 
 
-def find_numeric(host: str, port: int) -> list[Any]:
-    """As ``getaddrinfo()``, for a host that is an address: that takes no time. Else nothing."""
+def numeric_address(host: str, port: int) -> Address | None:
+    """The address of a host that is written as one, and need not be looked up; else None."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):  # the latter from the codec for host names
-        return []
+        socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return None
+    return family, (host, port)
 
 
 def make_socket(family: int) -> socket.socket:

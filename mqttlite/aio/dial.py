@@ -11,10 +11,10 @@ from mqttlite.endpoint import Endpoint
 from mqttlite.sockets import (
     HAPPY_EYEBALLS_DELAY,
     Address,
-    find_numeric,
     in_turn,
     is_connected_at_once,
     make_socket,
+    numeric_address,
 )
 
 
@@ -27,11 +27,11 @@ async def connect_socket(endpoint: Endpoint) -> socket.socket:
     if endpoint.scheme == "unix":
         return await _connect(socket.AF_UNIX, endpoint.path)
     host, port = endpoint.host, endpoint.port
-    found = find_numeric(host, port)
-    if not found:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = in_turn(found)
+    address = numeric_address(host, port)
+    if address is not None:
+        return await _connect(*address)
+    loop = asyncio.get_running_loop()
+    addresses = in_turn(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     if len(addresses) == 1:
         return await _connect(*addresses[0])
     return await _race(addresses)

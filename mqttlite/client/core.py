@@ -76,6 +76,8 @@ _CONNECTED: Final = ClientState.CONNECTED
 _HANGING_UP: Final = ClientState.HANGING_UP
 _OPEN: Final = ConnectionState.OPEN
 
+_USUAL_GOODBYE: Final = Disconnect()
+
 _FIRST_IDENTIFIERS: Final = 2**27
 """Among so many the first subscription identifier is chosen at random."""
 
@@ -633,7 +635,7 @@ class ClientCore(Connecting):
 
     def _say_goodbye(self, connection: ClientConnection, now: float) -> None:
         self._attempt_deadline = None
-        goodbye = self._goodbye or Disconnect()
+        goodbye = self._goodbye or _USUAL_GOODBYE
         properties = dict(goodbye.properties or {})
         if connection.version == ProtocolVersion.MQTT_5_0 and not self.options.keeps_session:
             properties.setdefault("session_expiry_interval", 0)

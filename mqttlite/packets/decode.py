@@ -40,11 +40,17 @@ V31: Final = ProtocolVersion.MQTT_3_1
 def decode(first: int, body: bytes, version: ProtocolVersion) -> Packet:
     """Read one packet from the first byte of its fixed header and all that follows the length."""
     packet_type = check_header(first, len(body), version)
+    if packet_type is not PacketType.PUBLISH:
+        return decode_body(packet_type, body, version)
     cursor = Cursor(body, 0, len(body))
-    if packet_type is PacketType.PUBLISH:
-        message = decode_publish_head(cursor, first, version)
-        message.payload = body[cursor.position :]
-        return message
+    message = decode_publish_head(cursor, first, version)
+    message.payload = body[cursor.position :]
+    return message
+
+
+def decode_body(packet_type: PacketType, body: bytes, version: ProtocolVersion) -> Packet:
+    """Read a packet other than PUBLISH, whose header has been checked."""
+    cursor = Cursor(body, 0, len(body))
     packet = _DECODERS[packet_type][1](cursor, version)
     cursor.expect_end()
     return packet

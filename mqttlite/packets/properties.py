@@ -1,7 +1,6 @@
 """The properties of MQTT 5 (section 2.2.2): one table that drives writing, reading and checks."""
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final, NamedTuple, cast
 
 from mqttlite.enums import PacketType, ReasonCode
@@ -25,40 +24,78 @@ WILL: Final = 0
 """Stands for the will in CONNECT where a packet type is asked for: it has its own properties."""
 
 
-class PropertyType(Enum):
-    """The data types of the wire (section 1.5), and the topic name, which is a checked string."""
-
-    BYTE = "byte"
-    TWO_BYTE_INTEGER = "two byte integer"
-    FOUR_BYTE_INTEGER = "four byte integer"
-    VARIABLE_BYTE_INTEGER = "variable byte integer"
-    UTF8_STRING = "UTF-8 string"
-    TOPIC_NAME = "topic name"
-    BINARY_DATA = "binary data"
-    UTF8_STRING_PAIR = "UTF-8 string pair"
-
-
 class Property(NamedTuple):
     """One row of the table in section 2.2.2.2."""
 
     identifier: int
     name: str
-    type: PropertyType
+    type: "PropertyType"
     packets: frozenset[int]
     minimum: int = 0
     maximum: int = MAXIMUM_FOUR_BYTE_INTEGER
     repeatable: bool = False
 
 
+class PropertyType(NamedTuple):
+    """A data type of the wire (section 1.5): how a value of it is written, and read."""
+
+    encode: Callable[[Property, Any], bytes]
+    decode: Callable[[Property, Cursor], Any]
+
+
+def _integer(encode: Callable[[int], bytes], read: Callable[[Cursor, str], int]) -> PropertyType:
+    def write(row: Property, value: Any) -> bytes:
+        if not isinstance(value, int) or not row.minimum <= value <= row.maximum:
+            raise UsageError(
+                f"{row.name} must be an integer from {row.minimum} to {row.maximum}, not {value!r}"
+            )
+        return encode(value)
+
+    def decode(row: Property, section: Cursor) -> int:
+        value = read(section, row.name)
+        if not row.minimum <= value <= row.maximum:
+            if row.name == "topic_alias":  # [MQTT-3.3.2-8]
+                raise ProtocolError("a topic alias must not be 0", ReasonCode.TOPIC_ALIAS_INVALID)
+            raise ProtocolError(
+                f"{row.name} must be from {row.minimum} to {row.maximum}, not {value}"
+            )
+        return value
+
+    return PropertyType(write, decode)
+
+
+def _encode_pair(row: Property, value: Any) -> bytes:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise UsageError(f"{row.name} must be pairs of a name and a value")
+    return encode_string(value[0], row.name) + encode_string(value[1], row.name)
+
+
+def _decode_pair(row: Property, section: Cursor) -> tuple[str, str]:
+    return section.string(row.name), section.string(row.name)  # [MQTT-1.5.7-1]
+
+
+def _decode_topic(row: Property, section: Cursor) -> str:
+    topic = decode_topic(section.binary(row.name), row.name)
+    if not topic:
+        raise ProtocolError(f"{row.name} is empty")
+    return topic
+
+
 def _table() -> tuple[Property, ...]:
-    byte = PropertyType.BYTE
-    two = PropertyType.TWO_BYTE_INTEGER
-    four = PropertyType.FOUR_BYTE_INTEGER
-    variable = PropertyType.VARIABLE_BYTE_INTEGER
-    string = PropertyType.UTF8_STRING
-    topic = PropertyType.TOPIC_NAME
-    binary = PropertyType.BINARY_DATA
-    pair = PropertyType.UTF8_STRING_PAIR
+    byte = _integer(lambda value: value.to_bytes(1), Cursor.byte)
+    two = _integer(lambda value: value.to_bytes(2), Cursor.two_byte_integer)
+    four = _integer(lambda value: value.to_bytes(4), Cursor.four_byte_integer)
+    variable = _integer(encode_variable_byte_integer, Cursor.variable_byte_integer)
+    string = PropertyType(
+        lambda row, value: encode_string(value, row.name),
+        lambda row, section: section.string(row.name),
+    )
+    binary = PropertyType(
+        lambda row, value: encode_binary(value, row.name),
+        lambda row, section: section.binary(row.name),
+    )
+    topic = PropertyType(lambda _row, value: encode_topic(value), _decode_topic)  # [MQTT-3.3.2-14]
+    pair = PropertyType(_encode_pair, _decode_pair)
     p = PacketType
     publish = frozenset((p.PUBLISH, WILL))
     connect = frozenset((p.CONNECT,))
@@ -107,14 +144,7 @@ def _table() -> tuple[Property, ...]:
 
 PROPERTIES: Final = _table()
 _BY_IDENTIFIER: Final = {row.identifier: row for row in PROPERTIES}
-_BY_NAME: Final = {row.name: row for row in PROPERTIES}
-
-_INTEGERS: Final[dict[PropertyType, Callable[[int], bytes]]] = {
-    PropertyType.BYTE: lambda value: value.to_bytes(1),
-    PropertyType.TWO_BYTE_INTEGER: lambda value: value.to_bytes(2),
-    PropertyType.FOUR_BYTE_INTEGER: lambda value: value.to_bytes(4),
-    PropertyType.VARIABLE_BYTE_INTEGER: encode_variable_byte_integer,
-}
+_BY_NAME: Final = {row.name: (row.identifier.to_bytes(1), row) for row in PROPERTIES}
 
 
 def encode_properties(properties: Properties | None, packet: int) -> bytes:
@@ -125,41 +155,23 @@ def encode_properties(properties: Properties | None, packet: int) -> bytes:
     """
     if not properties:
         return b"\0"
-    parts = []
+    parts: list[bytes] = []
     for name, value in properties.items():
-        row = _BY_NAME.get(name)
-        if row is None or packet not in row.packets:
+        known = _BY_NAME.get(name)
+        if known is None or packet not in known[1].packets:
             raise UsageError(f"{name} is not a property of {_describe(packet)}")
+        identifier, row = known
         if not row.repeatable:
-            parts.append(_encode(row, value))
+            parts += (identifier, row.type.encode(row, value))
         elif isinstance(value, (list, tuple)):
-            parts.extend(_encode(row, item) for item in value)
+            for item in value:
+                parts += (identifier, row.type.encode(row, item))
         else:
             raise UsageError(f"{name} must be a list, not {type(value).__name__}")
     if "authentication_data" in properties and "authentication_method" not in properties:
         raise UsageError("authentication_data needs an authentication_method")
     encoded = b"".join(parts)
     return encode_variable_byte_integer(len(encoded)) + encoded
-
-
-def _encode(row: Property, value: Any) -> bytes:
-    kind = row.type
-    identifier = row.identifier.to_bytes(1)
-    if kind in _INTEGERS:
-        if not isinstance(value, int) or not row.minimum <= value <= row.maximum:
-            raise UsageError(
-                f"{row.name} must be an integer from {row.minimum} to {row.maximum}, not {value!r}"
-            )
-        return identifier + _INTEGERS[kind](int(value))
-    if kind is PropertyType.UTF8_STRING:
-        return identifier + encode_string(value, row.name)
-    if kind is PropertyType.TOPIC_NAME:
-        return identifier + encode_topic(value)  # [MQTT-3.3.2-14]
-    if kind is PropertyType.BINARY_DATA:
-        return identifier + encode_binary(value, row.name)
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise UsageError(f"{row.name} must be pairs of a name and a value")
-    return identifier + encode_string(value[0], row.name) + encode_string(value[1], row.name)
 
 
 def decode_properties(cursor: Cursor, packet: int) -> Properties | None:
@@ -180,7 +192,7 @@ def decode_properties(cursor: Cursor, packet: int) -> Properties | None:
             raise MalformedPacket(f"there is no property 0x{identifier:02X}")
         if packet not in row.packets:
             raise MalformedPacket(f"{row.name} is not a property of {_describe(packet)}")
-        value = _decode(row, section)
+        value = row.type.decode(row, section)
         if row.repeatable:
             found.setdefault(row.name, []).append(value)
         elif row.name in found:
@@ -190,34 +202,6 @@ def decode_properties(cursor: Cursor, packet: int) -> Properties | None:
     if "authentication_data" in found and "authentication_method" not in found:
         raise ProtocolError("authentication data without an authentication method")
     return cast("Properties", found)
-
-
-def _decode(row: Property, section: Cursor) -> Any:
-    kind, name = row.type, row.name
-    if kind is PropertyType.UTF8_STRING:
-        return section.string(name)
-    if kind is PropertyType.UTF8_STRING_PAIR:
-        return section.string(name), section.string(name)  # [MQTT-1.5.7-1]
-    if kind is PropertyType.BINARY_DATA:
-        return section.binary(name)
-    if kind is PropertyType.TOPIC_NAME:
-        topic = decode_topic(section.binary(name), name)
-        if not topic:
-            raise ProtocolError(f"{name} is empty")
-        return topic
-    if kind is PropertyType.BYTE:
-        value = section.byte(name)
-    elif kind is PropertyType.TWO_BYTE_INTEGER:
-        value = section.two_byte_integer(name)
-    elif kind is PropertyType.FOUR_BYTE_INTEGER:
-        value = section.four_byte_integer(name)
-    else:
-        value = section.variable_byte_integer(name)
-    if not row.minimum <= value <= row.maximum:
-        if name == "topic_alias":  # [MQTT-3.3.2-8]
-            raise ProtocolError("a topic alias must not be 0", ReasonCode.TOPIC_ALIAS_INVALID)
-        raise ProtocolError(f"{name} must be from {row.minimum} to {row.maximum}, not {value}")
-    return value
 
 
 def _describe(packet: int) -> str:

@@ -10,7 +10,7 @@ from mqttlite.enums import PacketType, ProtocolVersion, ReasonCode
 from mqttlite.errors import MalformedPacket, ProtocolError
 from mqttlite.limits import MAXIMUM_PACKET_SIZE
 from mqttlite.message import Message
-from mqttlite.packets.decode import check_header, decode, decode_publish_head, find_payload
+from mqttlite.packets.decode import check_header, decode_body, decode_publish_head, find_payload
 from mqttlite.packets.types import Connect, Packet, Puback, Pubcomp, Pubrec, Pubrel
 from mqttlite.packets.wire import Cursor, decode_topic
 
@@ -320,8 +320,9 @@ class PacketReader:
             if first >> 4 != PacketType.CONNECT:  # [MQTT-3.1.0-1]
                 raise ProtocolError("the first packet must be CONNECT")
             version = ProtocolVersion.MQTT_5_0
-        check_header(first, length, version)  # before a body is kept that can only be wrong
-        is_publish = first >> 4 == PacketType.PUBLISH
+        # Before a body is kept that can only be wrong.
+        packet_type = check_header(first, length, version)
+        is_publish = packet_type is PacketType.PUBLISH
         if end > len(data):
             self._wanted = end - position
             if is_publish and end - len(data) >= _LARGE:
@@ -333,7 +334,7 @@ class PacketReader:
             packet = decode_publish_head(cursor, first, version)
             packet.payload = data[cursor.position : end]
         else:
-            packet = decode(first, data[index:end], version)
+            packet = decode_body(packet_type, data[index:end], version)
             if type(packet) is Connect and self.version is None:
                 self.version = packet.version
         packets.append(packet)

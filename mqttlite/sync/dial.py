@@ -16,11 +16,11 @@ from mqttlite.layers.stack import Layer, make_layer
 from mqttlite.sockets import (
     HAPPY_EYEBALLS_DELAY,
     Address,
-    find_numeric,
     in_turn,
     is_connected_at_once,
     is_loopback,
     make_socket,
+    numeric_address,
 )
 
 
@@ -36,17 +36,16 @@ def dial_at_once(action: Dial) -> socket.socket | None:
     endpoint = action.endpoint
     if endpoint.tls or endpoint.is_websocket:
         return None
-    addresses: list[Address] = []
+    address: Address | None = None
     if endpoint.scheme == "unix":
-        addresses = [(socket.AF_UNIX, endpoint.path)]
+        address = (socket.AF_UNIX, endpoint.path)
     elif is_loopback(endpoint.host):
-        addresses = in_turn(find_numeric(endpoint.host, endpoint.port))
-    if not addresses:
+        address = numeric_address(endpoint.host, endpoint.port)
+    if address is None:
         return None
-    family, address = addresses[0]
-    connection = make_socket(family)
+    connection = make_socket(address[0])
     try:
-        if is_connected_at_once(connection, address):
+        if is_connected_at_once(connection, address[1]):
             return connection
     except BaseException:
         connection.close()
