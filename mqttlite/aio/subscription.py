@@ -129,7 +129,7 @@ class AsyncSubscription(SubscriptionBase):
             return await self._take_next()
         # As _take() does it; a call more would be felt.
         self._in_a_row += 1
-        if state.taken is not None or state.pauses:
+        if state.taken is not None or state.is_full:
             self._accept_taken()
         message = state.buffer.popleft()
         if message.qos:
@@ -162,7 +162,7 @@ class AsyncSubscription(SubscriptionBase):
         """Take the next message, if there is one."""
         self._in_a_row += 1
         state = self._state
-        if state.taken is not None or state.pauses:
+        if state.taken is not None or state.is_full:
             self._accept_taken()
         if not state.buffer:
             return None

@@ -78,6 +78,10 @@ _OPEN: Final = ConnectionState.OPEN
 
 _USUAL_GOODBYE: Final = Disconnect()
 
+_PATIENCE: Final = 0.25
+"""Seconds for which nothing is read when a buffer is full, so that a program that keeps up, but
+gets its turn only between two reads, loses nothing; and again, while it takes many messages."""
+
 _FIRST_IDENTIFIERS: Final = 2**27
 """Among so many the first subscription identifier is chosen at random."""
 
@@ -96,6 +100,7 @@ class ClientCore(Connecting):
     _goodbye: Disconnect | None = None
     _was_writing = False  # at the last look, while hanging up
     _return_at: float | None = None  # to the preferred server
+    _patience_ends: float | None = None  # with a consumer that does not keep up
     _session_server: Endpoint | None = None  # that was connected last
 
     def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
@@ -146,6 +151,8 @@ class ClientCore(Connecting):
         is_full = self._dispatch.is_full
         if is_full is not connection.is_paused:
             connection.pause(now, paused=is_full)
+            has_patience = is_full and self._dispatch.has_patience
+            self._patience_ends = now + _PATIENCE if has_patience else None
         return not is_full
 
     @property
@@ -211,7 +218,8 @@ class ClientCore(Connecting):
         self.question = None
         self._cancelled = False
         self._retry_at = self._attempt_deadline = self._hang_up_deadline = None
-        self._drain_deadline = self._close_deadline = self._return_at = None
+        self._drain_deadline = self._close_deadline = None
+        self._return_at = self._patience_ends = None
         self.publisher.close(error)
         for subscription in self._subscriber.end(error):
             self._dispatch.wake(subscription)
@@ -420,7 +428,7 @@ class ClientCore(Connecting):
     def transport_closed(self, now: float, error: Exception | None = None) -> None:
         """The network connection is gone: because of HangUp, by the server, or by an error."""
         connection, self._connection = self._connection, None
-        self._hang_up_deadline = self._return_at = None
+        self._hang_up_deadline = self._return_at = self._patience_ends = None
         self._action = self._unverified = None
         cause, self._hang_up_cause = self._hang_up_cause, None
         was_open = False
@@ -680,7 +688,7 @@ class ClientCore(Connecting):
         first = None if connection is None else connection.next_deadline()
         expiry = self.publisher.outbox.next_expiry
         is_usual = self.state is _CONNECTED and self._closing is None
-        if is_usual and self._return_at is None and expiry is None:
+        if is_usual and self._return_at is None and expiry is self._patience_ends is None:
             return first  # there are no others, and this is asked for again and again
         for deadline in (
             None if self.state is _HANGING_UP else self._attempt_deadline,
@@ -688,6 +696,7 @@ class ClientCore(Connecting):
             self._drain_deadline,
             self._hang_up_deadline,
             self._return_at,
+            self._patience_ends,
             expiry,
         ):
             if deadline is not None and (first is None or deadline < first):
@@ -697,6 +706,9 @@ class ClientCore(Connecting):
     def handle_deadline(self, now: float) -> None:
         """Do what is due at this time."""
         self.publisher.expire(now)
+        if _is_due(self._patience_ends, now):
+            self._dispatch.lose_patience()
+            self._patience_ends = now + _PATIENCE if self._dispatch.has_patience else None
         if _is_due(self._retry_at, now):
             self._begin_attempt(now)
         # What ends the attempt already is the reason that counts.

@@ -25,7 +25,8 @@ class Dispatch:
         self._table = table
         self._drops = drops
         self._notice = notice
-        self._full: dict[SubscriptionState, None] = {}
+        # Those that stop the reading, and how many messages they had when they were last looked at.
+        self._full: dict[SubscriptionState, int] = {}
 
     def take_ready(self) -> list[SubscriptionState]:
         """Hand over the subscriptions that have become ready since the last call."""
@@ -60,7 +61,7 @@ class Dispatch:
                     else:
                         self._push_beyond(target, packet)
                     if target.wanted:
-                        target.wanted = False
+                        target.wanted = target.is_late = False
                         self.ready.append(target)
                     continue
             self._dispatch_one(packet)
@@ -89,7 +90,7 @@ class Dispatch:
         for target, part in zip(targets, parts, strict=True):
             self._push_beyond(target, part)
             if target.wanted:
-                target.wanted = False
+                target.wanted = target.is_late = False
                 self.ready.append(target)
 
     def _push_beyond(self, target: SubscriptionState, message: Message) -> None:
@@ -97,16 +98,19 @@ class Dispatch:
         before = target.dropped
         target.push(message)
         if target.dropped > before:
-            filters = target.topic_filters
-            self._drops.count(DropReason.BUFFER_FULL, target.dropped - before, filters)
-            if not before:
-                self._notice(
-                    WARNING,
-                    f"the buffer of the subscription to {', '.join(filters)} is full: messages "
-                    f"are dropped",
-                )
+            self._report_dropped(target, before)
         elif target.is_full:
-            self._full[target] = None
+            self._full[target] = len(target.buffer)
+
+    def _report_dropped(self, target: SubscriptionState, before: int) -> None:
+        filters = target.topic_filters
+        self._drops.count(DropReason.BUFFER_FULL, target.dropped - before, filters)
+        if not before:
+            self._notice(
+                WARNING,
+                f"the buffer of the subscription to {', '.join(filters)} is full: messages "
+                f"are dropped",
+            )
 
     def _drop_unmatched(self, message: Message) -> None:
         """Acknowledge a message that nobody wants [MQTT-4.5.0-2]."""
@@ -121,10 +125,32 @@ class Dispatch:
 
     @property
     def is_full(self) -> bool:
-        """Whether a subscription that pauses the reading still has more than half to do."""
+        """Whether a subscription that stops the reading still has more than half to do."""
         if not self._full:
             return False
         for subscription in list(self._full):
-            if subscription.ended or len(subscription.buffer) <= subscription.buffer_size // 2:
+            if subscription.ended or subscription.has_room:
+                subscription.is_full = False
                 del self._full[subscription]
         return bool(self._full)
+
+    @property
+    def has_patience(self) -> bool:
+        """Whether one of those that stop the reading does so for a while only."""
+        return not all(subscription.pauses for subscription in self._full)
+
+    def lose_patience(self) -> None:
+        """Do not wait any longer for those that have a policy of what to drop.
+
+        But for one that has taken half a buffer since it was last looked at: it will soon be done.
+        """
+        for subscription, before in list(self._full.items()):
+            left = self._full[subscription] = len(subscription.buffer)
+            if subscription.pauses or before - left > subscription.buffer_size // 2:
+                continue
+            dropped = subscription.dropped
+            subscription.lose_patience()
+            subscription.is_full = False
+            del self._full[subscription]
+            if subscription.dropped > dropped:
+                self._report_dropped(subscription, dropped)

@@ -20,7 +20,7 @@ AckMode = Literal["auto", "manual"]
 """Who acknowledges messages: the subscription, or the program with ``message.ack()``."""
 
 WhenBufferFull = Literal["drop_oldest", "drop_newest", "pause"]
-"""Which QoS 0 message goes when a subscription's buffer is full, or that reading stops."""
+"""Which QoS 0 message goes when a subscription's buffer stays full, or that reading stops."""
 
 _ROUTES_CACHED: Final = 16_384
 _LONGEST_CACHED: Final = 256  # characters of a topic
@@ -64,7 +64,9 @@ class SubscriptionState:
         self.error: Exception | None = None
         self.dropped = 0
         self.is_full = False
-        """Whether a message came that was one too many, and reading is to stop because of it."""
+        """Whether a message came that was one too many, and reading stops because of it."""
+        self.is_late = False
+        """Whether the consumer was waited for in vain, and has not taken everything since."""
         self.buffer: deque[Message] = deque()
         self.wanted = False
         """Set by a consumer that found nothing and wants to be told of the next message."""
@@ -76,21 +78,40 @@ class SubscriptionState:
         """Of the message that was taken last: it is acknowledged when the next one is taken."""
 
     def push(self, message: Message) -> None:
-        """Add a message; drop one if the buffer is full and one may be dropped."""
+        """Add a message; one that is too many stops the reading, or makes one be dropped."""
         buffer = self.buffer
-        self.is_full = False
-        if len(buffer) >= self.buffer_size and self.pauses:
-            self.is_full = _is_expendable(message)
-        elif len(buffer) >= self.buffer_size:
-            while len(buffer) >= self.buffer_size and _is_expendable(buffer[0]):
-                if self._when_full == "drop_newest" and _is_expendable(message):
-                    break
-                buffer.popleft()
-                self.dropped += 1
-            if len(buffer) >= self.buffer_size and _is_expendable(message):
-                self.dropped += 1
+        if len(buffer) >= self.buffer_size:
+            if self.pauses or not self.is_late:
+                self.is_full = self.is_full or _is_expendable(message)
+            elif self._drop(message):
                 return
         buffer.append(message)
+
+    def _drop(self, message: Message) -> bool:
+        """Make room for a message, if some may be dropped; return whether it is this one."""
+        buffer = self.buffer
+        while len(buffer) >= self.buffer_size and _is_expendable(buffer[0]):
+            if self._when_full == "drop_newest" and _is_expendable(message):
+                break
+            buffer.popleft()
+            self.dropped += 1
+        if len(buffer) >= self.buffer_size and _is_expendable(message):
+            self.dropped += 1
+            return True
+        return False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether so much has been taken that reading can go on."""
+        return len(self.buffer) <= self.buffer_size // 2
+
+    def lose_patience(self) -> None:
+        """The consumer takes nothing: drop what is too much, and do not wait for it again."""
+        self.is_late = True
+        excess = len(self.buffer) - self.buffer_size
+        late = [self.buffer.pop() for _ in range(excess)]
+        for message in reversed(late):
+            self.push(message)
 
     def take(self) -> Message | None:
         """Take the next message, None if there is none; the one taken before is acknowledged."""

@@ -236,10 +236,12 @@ class Client(ClientBase):
             user_properties: Name and value pairs for SUBSCRIBE.
             ack: ``"auto"``: a message is acknowledged when the next one is taken or the handler
                 returns; ``"manual"``: by ``message.ack()``.
-            buffer_size: How many messages wait here for the program.
-            when_full: Which QoS 0 message is dropped when there are more; or ``"pause"``:
-                nothing is read from the server any more, acknowledgements neither, until half
-                of them are taken. So do not wait for the server where they are taken.
+            buffer_size: How many messages wait here for the program. When there are more,
+                nothing is read until half of them are taken, so that a program that keeps up
+                loses nothing; but not for longer than 0.25 seconds in which it takes less.
+            when_full: Which QoS 0 message is dropped then; or ``"pause"``: nothing is read from
+                the server any more, acknowledgements neither, until half of them are taken. So
+                do not wait for the server where they are taken.
             timeout: Seconds for the server's answer; None: no limit.
 
         Raises UsageError for arguments that cannot work, NotSupported for what the server or

@@ -129,14 +129,14 @@ class Subscription(SubscriptionBase):
                     state.hand_out(message)
             else:
                 message = None
-            if taken is not None or state.pauses:
+            if taken is not None or state.is_full:
                 self._pass_on(driver)
         return message
 
     def _pass_on(self, driver: Driver) -> None:
         """The message before may have been acknowledged, or there may be room again."""
         driver.flush_answers()
-        if self._state.pauses:
+        if self._state.is_full and self._state.has_room:
             driver.wake()
 
     def _wait_for_message(self, timeout: float | None) -> Message | None:

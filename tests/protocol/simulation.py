@@ -343,11 +343,12 @@ class World:
         if not self.broker.is_silent and (data := link.peer.data_to_send(self.now)):
             moved = True
             link.to_client += link.admit(data)
-        if link.to_client:
+        if link.to_client and self.core.wants_data(self.now):
             moved = True
             chunk = bytes(link.to_client[: self._chunk()])
             del link.to_client[: len(chunk)]
             self.core.receive(chunk, self.now)
+            self.core.wants_data(self.now)
         if self.link is not link:
             return True
         done = not link.to_server and not link.to_client

@@ -41,8 +41,28 @@ def test_what_need_not_be_acknowledged_is_dropped() -> None:
     for number in range(1000):
         broker.publish("t", b"%d" % number)
     world.run()
+    assert subscription.dropped == 0
+    world.run(1.0)
     assert take_all(subscription) == [b"%d" % number for number in range(990, 1000)]
     assert subscription.dropped == 990
+
+
+@rule(17)
+def test_a_consumer_that_keeps_up_loses_nothing() -> None:
+    # However much comes before it has its turn.
+    broker = Broker()
+    world = World(make_core(client_id="c"), broker)
+    subscription = world.subscribe("t", buffer_size=10)
+    world.connected()
+    world.run()
+    for number in range(1000):
+        broker.publish("t", b"%d" % number)
+    received: list[bytes] = []
+    while len(received) < 1000:
+        world.run(0.1)
+        received += take_all(subscription)
+    assert received == [b"%d" % number for number in range(1000)]
+    assert subscription.dropped == 0
 
 
 @rule(18)

@@ -12,6 +12,7 @@ import pytest
 from mqttlite.aio import AsyncClient, AsyncSubscription
 from mqttlite.message import Message
 from mqttlite.testing import Broker
+from tests.behaviour import rule
 from tests.shells.brokers import MosquittoBroker, mosquitto
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.leaks import ignored_port, ignored_proxy
@@ -193,6 +194,21 @@ async def test_a_flood_for_a_slow_handler(lab: Lab, broker: AnyBroker) -> None:
         if broker.obeys:
             assert consumer.most_buffered <= WINDOW
             assert consumer.most_unacknowledged <= WINDOW
+    assert broker.dropped_nothing()
+
+
+@rule(17)
+async def test_who_keeps_up_with_a_flood_of_qos_0_loses_nothing(
+    lab: Lab, broker: AnyBroker
+) -> None:
+    """More comes between two turns of the consumer than its buffer holds."""
+    async with lab.client() as publisher, lab.client() as client:
+        messages = await client.subscribe(lab.topic, buffer_size=100)
+        flooding = lab.start(flood(publisher, lab.topic, range(FLOOD), 0))
+        for number in range(FLOOD):
+            assert int((await messages.get(TIMEOUT)).payload) == number
+        await flooding.result()
+        assert not messages.dropped
     assert broker.dropped_nothing()
 
 

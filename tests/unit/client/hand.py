@@ -99,6 +99,12 @@ class Hand:
         self.now = max(self.now, deadline)
         self.core.handle_deadline(self.now)
 
+    def lose_patience(self) -> None:
+        """Wait until messages are dropped because nobody takes any."""
+        assert not self.core.wants_data(self.now)
+        self.pass_deadline()
+        assert self.core.wants_data(self.now)
+
     def lose(self, error: Exception | None = None) -> None:
         self.core.transport_closed(self.now, error)
 

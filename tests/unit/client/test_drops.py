@@ -12,6 +12,7 @@ from mqttlite.client.drops import Drops
 from mqttlite.enums import Fate
 from mqttlite.errors import NotSupported, PublishError, UsageError
 from mqttlite.packets import Message, Puback, Pubrec, SubscriptionOptions
+from tests.behaviour import rule
 from tests.unit.client.hand import Hand
 
 INVALID = b"\xff"
@@ -82,18 +83,25 @@ class TestReceived:
         hand = connected()
         hand.subscribed(["a", "b"], buffer_size=1, when_full=when_full)
         hand.receive(*[Message("a", b"x")] * 4)
+        assert told(hand) == []
+        hand.lose_patience()
         assert told(hand) == [Dropped(DropReason.BUFFER_FULL, 3, ("a", "b"))]
+        hand.receive(*[Message("a", b"x")] * 2)  # nobody is waited for twice
+        assert told(hand) == [Dropped(DropReason.BUFFER_FULL, 2, ("a", "b"))]
 
     def test_a_full_buffer_of_one_of_several(self) -> None:
         hand = connected()
         hand.subscribed("a", buffer_size=1)
         hand.subscribed("#")
         hand.receive(*[Message("a", b"x")] * 3)
+        hand.lose_patience()
         assert told(hand) == [Dropped(DropReason.BUFFER_FULL, 2, ("a",))]
 
     def test_one_warning_for_a_subscription(self) -> None:
         hand = connected()
         hand.subscribed("a", buffer_size=1)
+        hand.receive(*[Message("a", b"x")] * 4)
+        hand.lose_patience()
         hand.receive(*[Message("a", b"x")] * 4)
         [(logger, level, text)] = hand.core.notices
         assert (logger, level) == ("mqttlite.client", logging.WARNING)
@@ -246,6 +254,137 @@ class TestSessionLost:
         assert b"\x3a\6\0\x011\0\1\0" + b"\x3c\6\0\x012\0\2\0" in hand.sent()
 
 
+@rule(17, 18)
+class TestPatience:
+    """A full buffer with another policy stops the reading, but only for a quarter of a second."""
+
+    def full(self, **options: Any) -> tuple[Hand, SubscriptionState]:
+        hand = connected()
+        subscription = hand.subscribed("t", buffer_size=4, **options)
+        hand.receive(*[Message("t", b"%d" % n) for n in range(8)])
+        assert not hand.core.wants_data(hand.now)
+        return hand, subscription
+
+    def test_nothing_is_dropped_if_the_program_takes_it_in_time(self) -> None:
+        hand, subscription = self.full()
+        for _ in range(6):
+            assert not hand.core.wants_data(hand.now)
+            assert subscription.take() is not None
+        assert hand.core.wants_data(hand.now)
+        deadline = hand.core.next_deadline()
+        assert deadline is not None
+        assert deadline > hand.now + 1  # that of the keep alive
+        hand.receive(*[Message("t", b"x")] * 3)
+        assert not hand.core.wants_data(hand.now)
+        assert subscription.dropped == 0
+        assert told(hand) == []
+
+    def test_not_for_longer(self) -> None:
+        hand, _ = self.full()
+        assert hand.core.next_deadline() == hand.now + 0.25
+        hand.core.handle_deadline(hand.now + 0.24)
+        assert not hand.core.wants_data(hand.now + 0.24)
+        hand.core.handle_deadline(hand.now + 0.25)
+        assert hand.core.wants_data(hand.now + 0.25)
+
+    @pytest.mark.parametrize(
+        ("when_full", "left"), [("drop_oldest", b"4567"), ("drop_newest", b"0123")]
+    )
+    def test_then_it_is_as_the_policy_says(self, when_full: str, left: bytes) -> None:
+        hand, subscription = self.full(when_full=when_full)
+        hand.lose_patience()
+        assert b"".join(message.payload for message in subscription.buffer) == left
+        assert subscription.dropped == 4
+
+    def test_what_was_taken_meanwhile_counts(self) -> None:
+        hand, subscription = self.full()
+        taken = [subscription.take() for _ in range(2)]
+        hand.lose_patience()
+        assert [each and each.payload for each in taken] == [b"0", b"1"]
+        assert [message.payload for message in subscription.buffer] == [b"4", b"5", b"6", b"7"]
+        assert subscription.dropped == 2
+
+    def test_who_takes_many_has_more_time(self) -> None:
+        hand = connected()
+        subscription = hand.subscribed("t", buffer_size=4)
+        hand.receive(*[Message("t", b"x")] * 11)
+        for _ in range(2):
+            assert not hand.core.wants_data(hand.now)
+            for _ in range(3):
+                subscription.take()
+            began = hand.now
+            hand.pass_deadline()
+            assert hand.now == began + 0.25
+        assert len(subscription.buffer) == 5
+        assert told(hand) == []
+        hand.lose_patience()
+        assert told(hand) == [Dropped(DropReason.BUFFER_FULL, 1, ("t",))]
+
+    def test_one_that_has_just_enough_room_by_then(self) -> None:
+        hand = connected()
+        subscription = hand.subscribed("t", buffer_size=4)
+        hand.receive(*[Message("t", b"x")] * 5)
+        assert not hand.core.wants_data(hand.now)
+        subscription.take()
+        hand.lose_patience()
+        assert len(subscription.buffer) == 4
+        assert told(hand) == []
+
+    def test_who_is_late_is_waited_for_again_when_it_has_caught_up(self) -> None:
+        hand, subscription = self.full()
+        hand.lose_patience()
+        hand.receive(Message("t", b"x"))
+        assert hand.core.wants_data(hand.now)
+        assert subscription.dropped == 5
+        while subscription.take() is not None:
+            pass
+        subscription.wanted = True  # what a consumer sets that finds nothing
+        hand.receive(*[Message("t", b"x")] * 5)
+        assert not hand.core.wants_data(hand.now)
+        assert subscription.dropped == 5
+
+    def test_of_several_filters_too(self) -> None:
+        hand = connected()
+        first, second = (hand.subscribed(each, buffer_size=1) for each in ("t", "#"))
+        hand.receive(*[Message("t", b"x")] * 2)
+        hand.lose_patience()
+        for subscription in (first, second):
+            assert subscription.take() is not None
+            subscription.wanted = True
+        hand.receive(*[Message("t", b"x")] * 2)
+        assert not hand.core.wants_data(hand.now)
+        assert (first.dropped, second.dropped) == (1, 1)
+
+    def test_one_that_pauses_goes_on_to_do_so(self) -> None:
+        hand = connected()
+        patient = hand.subscribed("t", buffer_size=1, when_full="pause")
+        other = hand.subscribed("#", buffer_size=1)
+        hand.receive(*[Message("t", b"x")] * 3)
+        assert not hand.core.wants_data(hand.now)
+        hand.pass_deadline()
+        assert not hand.core.wants_data(hand.now)
+        assert (len(patient.buffer), patient.dropped) == (3, 0)
+        assert (len(other.buffer), other.dropped) == (1, 2)
+
+    def test_no_longer_than_the_connection_lasts(self) -> None:
+        hand, subscription = self.full()
+        hand.lose()
+        deadline = hand.core.next_deadline()
+        assert deadline is not None
+        hand.connect()
+        assert not hand.core.wants_data(hand.now)
+        hand.lose_patience()
+        assert subscription.dropped == 4
+
+    def test_nothing_is_due_when_the_client_is_closed(self) -> None:
+        hand, subscription = self.full()
+        hand.core.close(hand.now, 1.0)
+        hand.sent()
+        hand.hang_up()
+        assert hand.core.next_deadline() is None
+        assert len(subscription.buffer) == 8
+
+
 class TestPausing:
     """A full buffer with the policy "pause" stops the reading, and loses nothing."""
 
@@ -294,12 +433,6 @@ class TestPausing:
         fast.discard(processed=True)
         assert not hand.core.wants_data(hand.now)
         slow.discard(processed=True)
-        assert hand.core.wants_data(hand.now)
-
-    def test_other_policies_do_not_pause(self) -> None:
-        hand = connected()
-        hand.subscribed("t", buffer_size=1)
-        hand.receive(*[Message("t", b"x")] * 9)
         assert hand.core.wants_data(hand.now)
 
     def test_what_the_server_holds_back_does_not_pause(self) -> None:

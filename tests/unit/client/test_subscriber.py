@@ -303,6 +303,7 @@ class TestDispatch:
         hand = connected()
         subscription = hand.subscribed(["a", "b"], 0, buffer_size=1)
         hand.receive(Message("a", b"1"), Message("a", b"2"), Message("b", b"3"))
+        hand.lose_patience()
         assert payloads(subscription) == [b"3"]
         [(_, level, text)] = hand.core.notices
         assert level == logging.WARNING
@@ -376,6 +377,7 @@ class TestDispatch:
         hand = connected()
         subscription = hand.subscribed("t", buffer_size=1)
         hand.receive(Message("t", b"1"), Message("t", b"2"))
+        hand.lose_patience()
         assert payloads(subscription) == [b"2"]
         assert subscription.dropped == 1
 

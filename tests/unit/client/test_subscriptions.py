@@ -181,6 +181,7 @@ class TestBuffer:
     def test_drop_oldest(self) -> None:
         # Rule 17: with a counter.
         subscription = make_subscription(["a", "b"], buffer_size=2)
+        subscription.is_late = True
         for each in "1234":
             subscription.push(qos_0(each))
         assert payloads(subscription) == [b"3", b"4"]
@@ -188,6 +189,7 @@ class TestBuffer:
 
     def test_drop_newest(self) -> None:
         subscription = make_subscription("t", buffer_size=2, when_full="drop_newest")
+        subscription.is_late = True
         for each in "1234":
             subscription.push(qos_0(each))
         assert payloads(subscription) == [b"1", b"2"]
@@ -200,6 +202,7 @@ class TestBuffer:
         for number in range(1, 5):
             subscription.push(qos_1(client, number))
         assert payloads(subscription) == [b"1", b"2", b"3", b"4"]
+        subscription.is_late = True
         subscription.push(qos_0("x"))
         assert payloads(subscription) == [b"1", b"2", b"3", b"4"]
         assert subscription.dropped == 1
@@ -208,6 +211,7 @@ class TestBuffer:
     def test_it_takes_the_place_of_what_need_not_be(self, when_full: Any) -> None:
         client = Client()
         subscription = make_subscription("t", buffer_size=2, when_full=when_full)
+        subscription.is_late = True
         subscription.push(qos_0("a"))
         subscription.push(qos_0("b"))
         subscription.push(qos_1(client, 1))
@@ -217,6 +221,7 @@ class TestBuffer:
     def test_messages_of_a_dead_connection_can_be_dropped(self) -> None:
         client = Client()
         subscription = make_subscription("t", buffer_size=1)
+        subscription.is_late = True
         subscription.push(qos_1(client, 1))
         client.connection.receive_eof()
         subscription.push(qos_0("x"))
