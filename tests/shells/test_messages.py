@@ -403,7 +403,8 @@ async def test_shared_subscriptions_share_the_messages(lab: Lab) -> None:
 
 @rule(17)
 async def test_a_full_buffer_drops_qos_0_only(lab: Lab) -> None:
-    async with lab.client() as client:
+    drops = lab.queue()
+    async with lab.client(on_dropped=drops.put) as client:
         oldest = await client.subscribe(lab.topic, buffer_size=3)
         newest = await client.subscribe(f"{lab.topic}/+", buffer_size=3, when_full="drop_newest")
         probe = await client.subscribe(f"{lab.topic}/probe/x", qos=1)
@@ -412,6 +413,9 @@ async def test_a_full_buffer_drops_qos_0_only(lab: Lab) -> None:
             await client.publish(f"{lab.topic}/a", b"%d" % i)
         await client.publish(f"{lab.topic}/probe/x", qos=1)
         await probe.get(TIMEOUT)
+        count = 0
+        while count < 14:
+            count += (await drops.get()).count
         assert (oldest.dropped, newest.dropped) == (7, 7)
         assert [(await oldest.get(TIMEOUT)).payload for _ in range(3)] == [b"7", b"8", b"9"]
         assert [(await newest.get(TIMEOUT)).payload for _ in range(3)] == [b"0", b"1", b"2"]
