@@ -147,16 +147,25 @@ class AsyncSubscription(SubscriptionBase):
                 return message
             if self._state.ended:
                 raise self._failure or StopAsyncIteration
-            await self._wait()
+            self._state.wanted = True
+            future: asyncio.Future[None] = self._client.driver.loop.create_future()
+            self._waiters.append(future)
+            try:
+                await future
+            finally:
+                if future in self._waiters:
+                    self._waiters.remove(future)
             self._in_a_row = 0
 
     async def get(self, timeout: float | None = None) -> Message:
         """Take the next message. Raises TimeoutError, or ConnectionClosed when all is over."""
-        async with asyncio.timeout(timeout):
-            try:
+        try:
+            if timeout is None:  # asyncio.timeout() costs as much as all the rest
                 return await anext(self)
-            except StopAsyncIteration:
-                raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT) from None
+            async with asyncio.timeout(timeout):
+                return await anext(self)
+        except StopAsyncIteration:
+            raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT) from None
 
     def _take(self) -> Message | None:
         """Take the next message, if there is one."""
@@ -180,16 +189,6 @@ class AsyncSubscription(SubscriptionBase):
         driver = self._client.driver
         if not driver.is_pump_scheduled:
             driver.pump_soon()
-
-    async def _wait(self) -> None:
-        self._state.wanted = True
-        future = self._client.driver.loop.create_future()
-        self._waiters.append(future)
-        try:
-            await future
-        finally:
-            if future in self._waiters:
-                self._waiters.remove(future)
 
     def wake(self) -> None:
         """There are messages, or there will be none: called by the driver."""
