@@ -132,8 +132,8 @@ class AsyncSubscription(SubscriptionBase):
         if state.taken is not None or state.is_full:
             self._accept_taken()
         message = state.buffer.popleft()
-        if message.qos:
-            state.hand_out(message)
+        if message.qos and state.ack == "auto":
+            state.taken = message._receipt  # type: ignore[assignment]  # noqa: SLF001
         return message
 
     async def _take_next(self) -> Message:

@@ -177,10 +177,28 @@ class Connection(Sender):
             if reader.are_plain and self.state is _OPEN:
                 received += packets
                 packets = []
+            unacknowledged = self._unacknowledged
+            incoming = self.session.incoming
             for packet in packets:
                 if self.state is _OPEN:
                     if type(packet) is Message:
-                        self._receive_publish(packet)
+                        qos = packet.qos
+                        packet_id = packet.packet_id
+                        if (
+                            qos
+                            and packet.properties is None
+                            and unacknowledged is not _NONE
+                            and self._incoming_in_flight < self.receive_maximum
+                            and (qos == 1 or packet_id not in incoming)
+                        ):  # as _receive_publish() does it; a call more would be felt
+                            self._incoming_in_flight += 1
+                            receipt = packet._receipt = Receipt(self, packet_id, qos)  # noqa: SLF001
+                            if qos == 2:
+                                incoming[packet_id] = receipt
+                            unacknowledged.append(receipt)
+                            received.append(packet)
+                        else:
+                            self._receive_publish(packet)
                     elif type(packet) is Puback and packet.properties is None:
                         self._complete(_PUBACK, packet)
                     else:
