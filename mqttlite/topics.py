@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from mqttlite.errors import InvalidTopic
 from mqttlite.limits import MAXIMUM_STRING_LENGTH
@@ -158,6 +158,8 @@ class TopicTree(Generic[T]):
     may hold several values. ``$share/NAME/`` is stripped: what it matches is its filter.
     """
 
+    __slots__ = ("_root",)
+
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
 
@@ -167,8 +169,12 @@ class TopicTree(Generic[T]):
         for level in split_share(topic_filter)[1].split("/"):
             child = node.children.get(level)
             if child is None:
+                if node.children is _NO_CHILDREN:
+                    node.children = {}
                 child = node.children[level] = _Node()
             node = child
+        if node.values is _NO_VALUES:
+            node.values = []
         node.values.append(value)
 
     def remove(self, topic_filter: str, value: T) -> None:
@@ -240,9 +246,14 @@ class TopicTree(Generic[T]):
                 yield from node.children["#"].values
 
 
+# Every node lacks one or the other, and empty ones of their own would be most of its size.
+_NO_CHILDREN: Final[dict[str, Any]] = {}
+_NO_VALUES: Final[list[Any]] = []
+
+
 class _Node(Generic[T]):
     __slots__ = ("children", "values")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node[T]] = {}
-        self.values: list[T] = []
+        self.children: dict[str, _Node[T]] = _NO_CHILDREN
+        self.values: list[T] = _NO_VALUES

@@ -37,6 +37,8 @@ from mqttlite.packets import Connack, SubscriptionOptions
 
 _PENDING: Final = Fate.PENDING
 
+_NOBODY: Final[dict[AsyncSubscription, None]] = {}  # a set, which would be larger
+
 _log = logging.getLogger("mqttlite.aio")
 
 
@@ -52,8 +54,8 @@ class AsyncClient(ClientBase):
         core = ClientCore(options, random_fraction)
         self.driver = Driver(core, self._report, self._report_drops)
         self._reports_drops = False
-        self._handled: dict[AsyncSubscription, None] = {}  # an empty set would be larger
-        self._closers: dict[AsyncSubscription, None] = {}  # whose handlers are in close()
+        self._handled = _NOBODY
+        self._closers = _NOBODY  # whose handlers are in close()
         return core
 
     # --- connecting and closing
@@ -113,6 +115,8 @@ class AsyncClient(ClientBase):
             await driver.wait_closed()
         closer = handled_by.get()
         if closer is not None:
+            if self._closers is _NOBODY:
+                self._closers = {}
             self._closers[closer] = None
         try:
             for subscription in list(self._handled):
@@ -303,6 +307,8 @@ class AsyncClient(ClientBase):
     ) -> AsyncSubscription:
         subscription = AsyncSubscription(self, state, handler, timeout)
         if subscription.task is not None:
+            if self._handled is _NOBODY:
+                self._handled = {}
             self._handled[subscription] = None
             subscription.task.add_done_callback(lambda _task: self._handled.pop(subscription))
         return subscription

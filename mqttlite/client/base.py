@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import urandom
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # they are slow to import, and not every program needs them
     from mqttlite.auth import AuthHandler
 
 _DEFAULT_RECONNECT = Reconnect()
+
+_NONE: Mapping[Any, Any] = {}  # one for all clients that have no functions of the program
 
 
 class ClientBase:
@@ -179,7 +181,7 @@ class ClientBase:
             "tls": tls,
             "headers": headers,
         }
-        asked = {name: value for name, value in given.items() if callable(value)}
+        asked = {name: value for name, value in given.items() if callable(value)} or _NONE
         fixed: dict[str, Any] = {**given, **dict.fromkeys(asked)}
         if "url" in asked and (host is not None or port is not None):
             raise UsageError("give a URL or a host, not both")
@@ -231,9 +233,9 @@ class ClientBase:
             Disconnected: on_disconnect,
             Reconnecting: on_reconnecting,
         }
-        self._callbacks: dict[type, Callable[[Any], object]] = {
+        self._callbacks: Mapping[Any, Callable[[Any], object]] = {
             event: callback for event, callback in callbacks.items() if callback is not None
-        }
+        } or _NONE
         self._on_dropped = on_dropped
         self._on_error = on_error
         self._core = self._set_up(options)

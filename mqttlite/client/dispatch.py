@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from logging import WARNING
+from typing import Final
 
 from mqttlite.client.drops import Drops
 from mqttlite.client.events import DropReason
@@ -13,6 +14,8 @@ from mqttlite.packets import Packet
 
 Notice = Callable[[int, str], None]
 """Called with a level and a text that is to be logged."""
+
+_NONE: Final[dict[SubscriptionState, int]] = {}
 
 
 class Dispatch:
@@ -26,7 +29,7 @@ class Dispatch:
         self._drops = drops
         self._notice = notice
         # Those that stop the reading, and how many messages they had when they were last looked at.
-        self._full: dict[SubscriptionState, int] = {}
+        self._full = _NONE
 
     def take_ready(self) -> list[SubscriptionState]:
         """Hand over the subscriptions that have become ready since the last call."""
@@ -100,6 +103,8 @@ class Dispatch:
         if target.dropped > before:
             self._report_dropped(target, before)
         elif target.is_full:
+            if self._full is _NONE:
+                self._full = {}
             self._full[target] = len(target.buffer)
 
     def _report_dropped(self, target: SubscriptionState, before: int) -> None:

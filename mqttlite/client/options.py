@@ -62,6 +62,9 @@ class Given:
     authentication_data: bytes | None = field(default=None, repr=False)
 
 
+_NOTHING_GIVEN = Given(tls=_DEFAULT_TLS)
+
+
 @record(frozen=True, kw_only=True)
 class ClientOptions:
     """The checked arguments of a client; ``mqttlite.Client`` says what each of them means.
@@ -180,6 +183,8 @@ class ClientOptions:
 
         Raises UsageError, which does not show them.
         """
+        if not answers and self._gives_nothing:
+            return _NOTHING_GIVEN
         username = answers.get("username", self.username)
         if username is not None and not isinstance(username, str):
             raise UsageError(f"username must be a str, not {type(username).__name__}")
@@ -189,6 +194,15 @@ class ClientOptions:
             tls=as_tls(answers["tls"]) if "tls" in answers else self.tls,
             headers=check_headers(answers["headers"]) if "headers" in answers else self.headers,
             authentication_data=answers.get("auth"),
+        )
+
+    @property
+    def _gives_nothing(self) -> bool:
+        return (
+            self.username is None
+            and self.password is None
+            and self.tls is _DEFAULT_TLS
+            and not self.headers
         )
 
     def _check_version_rules(self) -> None:

@@ -17,6 +17,8 @@ _SLACK: Final = 64
 # What stands for these until there is something to queue: a deque takes 760 bytes.
 _NONE: Final[deque[DeliveryState]] = deque(maxlen=0)
 _NOBODY: Final[OrderedDict[int, DeliveryState]] = OrderedDict()
+_NO_EXPIRIES: Final[list[tuple[float, int, DeliveryState]]] = []
+_NONE_EXPIRING: Final[dict[int, int]] = {}
 
 
 class Outbox:
@@ -39,8 +41,8 @@ class Outbox:
         self._parked: OrderedDict[int, DeliveryState] = _NOBODY  # by id(), to be withdrawn
         # When to look for expired messages. An entry counts only if _expiring has its number:
         # messages leave the outbox without a search for their entry.
-        self._expiries: list[tuple[float, int, DeliveryState]] = []
-        self._expiring: dict[int, int] = {}  # by id()
+        self._expiries = _NO_EXPIRIES
+        self._expiring = _NONE_EXPIRING  # by id()
         self._serial = 0
 
     def __len__(self) -> int:
@@ -81,6 +83,8 @@ class Outbox:
 
     def _track(self, delivery: DeliveryState) -> None:
         if delivery.expires_at is not None:
+            if self._expiring is _NONE_EXPIRING:
+                self._expiries, self._expiring = [], {}
             self._serial += 1
             self._expiring[id(delivery)] = self._serial
             heappush(self._expiries, (delivery.expires_at, self._serial, delivery))

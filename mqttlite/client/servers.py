@@ -35,10 +35,10 @@ class Servers:
         self._is_shuffled = options.server_order == "shuffled"
         self._maximum_redirects = options.maximum_redirects
         self._random = random
-        self._list = list(options.endpoints)
-        self._round: list[Endpoint] = []
-        self._named: list[Endpoint] = []  # by a redirection, for the next round
-        self._last: str | None = None  # without its credentials, which may change
+        self._list = options.endpoints
+        self._round: tuple[Endpoint, ...] = ()
+        self._named: tuple[Endpoint, ...] = ()  # by a redirection, for the next round
+        self._last: Endpoint | None = None  # without its credentials, which may change
         self._redirects = 0
 
     @property
@@ -63,11 +63,11 @@ class Servers:
 
     def replace(self, endpoints: Sequence[Endpoint]) -> None:
         """Use another list of servers from the next round on."""
-        self._list = list(endpoints)
+        self._list = tuple(endpoints)
 
     def reset(self) -> None:
         """Forget what was learned: the program calls ``connect()``."""
-        self._named.clear()
+        self._named = ()
         self._last = None
         self._redirects = 0
 
@@ -80,28 +80,30 @@ class Servers:
         """Begin with the first server again, or with those that another one has named."""
         if not self._named:
             self._redirects = 0
-        servers = list(self._list)
+        servers = self._list
         if self._is_shuffled:
-            servers.sort(key=lambda _: self._random())
+            servers = tuple(sorted(servers, key=lambda _: self._random()))
         if self._policy.first_server == "last":  # the others stay in their order
-            servers.sort(key=lambda server: str(server) != self._last)
-        named, self._named = self._named, []
-        self._round = list(dict.fromkeys([*named, *servers]))
+            servers = tuple(
+                sorted(servers, key=lambda server: server.without_credentials() != self._last)
+            )
+        named, self._named = self._named, ()
+        self._round = _unique(*named, *servers)
 
     def end_round(self) -> None:
         """Forget what is left of a round: its credentials may be old ones."""
-        self._round.clear()
+        self._round = ()
 
     def next(self) -> bool:
         """Go on to the next server; False if the round is over."""
         if len(self._round) > 1:
-            del self._round[0]
+            self._round = self._round[1:]
             return True
         return False
 
     def connected(self) -> None:
         """The current server has accepted the connection."""
-        self._last = str(self.current)
+        self._last = self.current.without_credentials()
 
     def connection_lasted(self, seconds: float) -> None:
         """A connection has ended; redirections count anew if it lasted long enough."""
@@ -125,18 +127,20 @@ class Servers:
             return False
         self._redirects += 1
         if error.reason_code == ReasonCode.SERVER_MOVED:
-            self._list = list(
-                dict.fromkeys(
-                    each
-                    for known in self._list
-                    for each in (named if known == self.current else [known])
-                )
-            )[: max(_MOST_SERVERS, len(self._options.endpoints))]
-        self._named = named
+            moved = [
+                each
+                for known in self._list
+                for each in (named if known == self.current else [known])
+            ]
+            self._list = _unique(*moved)[: max(_MOST_SERVERS, len(self._options.endpoints))]
+        self._named = tuple(named)
         return True
 
     def follow(self) -> None:
         """Go to the servers of the redirection in the middle of a round."""
-        named, self._named = self._named, []
-        left = self._round[1:]
-        self._round = list(dict.fromkeys([*named, *left]))
+        named, self._named = self._named, ()
+        self._round = _unique(*named, *self._round[1:])
+
+
+def _unique(*servers: Endpoint) -> tuple[Endpoint, ...]:
+    return tuple(dict.fromkeys(servers)) if len(servers) > 1 else servers

@@ -40,6 +40,13 @@ class Unsubscribing(Operation[Unsubscribed]):
         self.answer: Properties = {}
 
 
+# What was asked on this connection and not answered yet, by packet identifier; with the
+# subscription identifiers. Most clients have nothing of all this for most of their life.
+_NOTHING_ASKED: Final[dict[int, list[tuple[FilterState, int]]]] = {}
+_NO_UNSUBSCRIBING: Final[dict[int, tuple[list[str], Unsubscribing]]] = {}
+_NOTHING_LEFT: Final[dict[str, None]] = {}
+
+
 class Subscriber:
     """Sends SUBSCRIBE and UNSUBSCRIBE, and matches the answers to who asked.
 
@@ -51,11 +58,10 @@ class Subscriber:
         self.table = SubscriptionTable(first_identifier)
         self._finish = finish
         self._connection: ClientConnection | None = None
-        # What was asked on this connection and not answered yet, by packet identifier.
-        self._asked: dict[int, list[tuple[FilterState, int]]] = {}  # with the identifier
-        self._unsubscribing: dict[int, tuple[list[str], Unsubscribing]] = {}
+        self._asked = _NOTHING_ASKED
+        self._unsubscribing = _NO_UNSUBSCRIBING
         # What a session still has, though nobody wants it: given back when it is resumed.
-        self._left_behind: dict[str, None] = {}
+        self._left_behind = _NOTHING_LEFT
 
     # --- what the program wants
 
@@ -78,7 +84,7 @@ class Subscriber:
     def _identify(self) -> None:
         """Tell the server the identifiers of filters that it has without; no retained messages."""
         connection = self._connection
-        unidentified, self.table.unidentified = self.table.unidentified, []
+        unidentified, self.table.unidentified = self.table.unidentified, ()
         if connection is None or not connection.has_subscription_identifiers:
             return
         for state in unidentified:
@@ -88,7 +94,7 @@ class Subscriber:
                 except UsageError:
                     state.identifier = 0
                 else:
-                    self._asked[packet_id] = [(state, state.identifier)]
+                    self._note_asked(packet_id, [state])
 
     def unsubscribe(
         self, subscription: SubscriptionState, user_properties: Sequence[tuple[str, str]] = ()
@@ -104,7 +110,7 @@ class Subscriber:
         operation = Unsubscribing(user_properties)
         connection = self._connection
         if connection is None:
-            self._left_behind.update(dict.fromkeys(topic_filters))
+            self._leave_behind(topic_filters)
         else:
             self._unsubscribe(connection, topic_filters, operation)
         if not operation.missing:
@@ -116,6 +122,8 @@ class Subscriber:
     ) -> None:
         def send(batch: list[str]) -> None:
             packet_id = connection.unsubscribe(batch, operation.properties)
+            if self._unsubscribing is _NO_UNSUBSCRIBING:
+                self._unsubscribing = {}
             self._unsubscribing[packet_id] = (batch, operation)
             operation.missing += 1
 
@@ -133,7 +141,7 @@ class Subscriber:
         """
         self._connection = connection
         unwanted = [f for f in self._left_behind if f not in self.table.filters]
-        self._left_behind.clear()
+        self._left_behind = _NOTHING_LEFT
         if may_have_filters:
             self._unsubscribe(connection, unwanted, Unsubscribing())
         filters = list(self.table.filters.values())
@@ -158,12 +166,21 @@ class Subscriber:
         Nobody has to wait for an UNSUBACK any more: a session that is resumed is told again.
         """
         self._connection = None
-        self._asked.clear()
-        unanswered = list(self._unsubscribing.values())
-        self._unsubscribing.clear()
-        for topic_filters, operation in unanswered:
-            self._left_behind.update(dict.fromkeys(topic_filters))
+        self._asked = _NOTHING_ASKED
+        unanswered, self._unsubscribing = self._unsubscribing, _NO_UNSUBSCRIBING
+        for topic_filters, operation in unanswered.values():
+            self._leave_behind(topic_filters)
             self._finish(operation, Unsubscribed({}), None)
+
+    def _leave_behind(self, topic_filters: list[str]) -> None:
+        if self._left_behind is _NOTHING_LEFT:
+            self._left_behind = {}
+        self._left_behind.update(dict.fromkeys(topic_filters))
+
+    def _note_asked(self, packet_id: int, states: list[FilterState]) -> None:
+        if self._asked is _NOTHING_ASKED:
+            self._asked = {}
+        self._asked[packet_id] = [(state, state.identifier) for state in states]
 
     def _ask(self, filters: Iterable[FilterState]) -> dict[FilterState, UsageError]:
         """Send SUBSCRIBE for filters, in batches of those that share their properties.
@@ -191,7 +208,7 @@ class Subscriber:
 
             def ask(batch: list[FilterState]) -> None:
                 packet_id = _subscribe(connection, batch)
-                self._asked[packet_id] = [(state, state.identifier) for state in batch]
+                self._note_asked(packet_id, batch)
                 for state in batch:
                     state.asked = True
 

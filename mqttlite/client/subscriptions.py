@@ -302,7 +302,7 @@ class SubscriptionTable:
         self.single: dict[str, SubscriptionState] = {}
         """Of those topics that go to one subscription, that one."""
         self.uses_identifiers = False
-        self.unidentified: list[FilterState] = []
+        self.unidentified: Sequence[FilterState] = ()
         """Those that the server may have without their identifier."""
         self._tree: TopicTree[FilterState] = TopicTree()
         self._routes_by_identifiers: dict[tuple[Any, ...], tuple[SubscriptionState, ...] | None]

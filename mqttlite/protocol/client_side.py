@@ -118,7 +118,7 @@ class ClientConnection(Connection):
         self.keep_alive = connect.keep_alive
         self._connect: Connect | None = connect  # until the server has accepted it
         self._waits = waits
-        self._early: list[Packet] = []
+        self._early: list[Packet] | None = None
         if maximum_in_flight < MAXIMUM_TWO_BYTE_INTEGER:
             self.peer_receive_maximum = maximum_in_flight
         if maximum_own_aliases:
@@ -146,9 +146,12 @@ class ClientConnection(Connection):
         """[MQTT-3.2.0-1] The first packet from the server is CONNACK, or AUTH if it was asked."""
         connect = self._connect
         if connect is None:
-            if len(self._early) >= _MOST_EARLY:
+            early = self._early
+            if early is None:
+                early = self._early = []
+            if len(early) >= _MOST_EARLY:
                 raise ProtocolError("too much came at once", ReasonCode.QUOTA_EXCEEDED)
-            self._early.append(packet)
+            early.append(packet)
             return
         if isinstance(packet, Auth) and self._method is not None:
             if not self._allows_problem_information:
@@ -211,9 +214,9 @@ class ClientConnection(Connection):
 
     def receive_early(self) -> None:
         """Look at what has come behind CONNACK."""
-        early, self._early = self._early, []
+        early, self._early = self._early, None
         try:
-            for packet in early:
+            for packet in early or ():
                 if self.state is ConnectionState.OPEN:
                     self._receive_open(packet)
         except ProtocolError as error:
@@ -223,7 +226,7 @@ class ClientConnection(Connection):
 
     def fail_early(self) -> None:
         """If the server has left or made a fault, do not wait for the owner any more."""
-        for packet in self._early:
+        for packet in self._early or ():
             if isinstance(packet, Disconnect):
                 try:
                     self._receive_disconnect(packet)

@@ -248,6 +248,17 @@ class TestReconnecting:
         hand.connect(session_present=True)
         assert b"\x82" not in hand.sent()[20:]
 
+    def test_what_was_ended_meanwhile_is_given_back(self) -> None:
+        hand = Hand(client_id="me", clean_start=False).connect()
+        gone = [hand.subscribed("a"), hand.subscribed("b")]
+        kept = hand.subscribed("c")
+        hand.lose()
+        for subscription in gone:
+            assert hand.core.end_subscription(subscription, processed=True).done
+        hand.connect(session_present=True)
+        assert hand.sent().endswith(b"\xa2\x09\0\4\0\0\1a\0\1b")
+        assert not kept.ended
+
     def test_resumed_session_without_an_answer(self) -> None:
         hand = Hand(client_id="me", clean_start=False).connect()
         subscription = hand.subscribe("t")
