@@ -151,8 +151,9 @@ class ClientCore(Connecting):
         is_full = self._dispatch.is_full
         if is_full is not connection.is_paused:
             connection.pause(now, paused=is_full)
-            has_patience = is_full and self._dispatch.has_patience
-            self._patience_ends = now + _PATIENCE if has_patience else None
+            self._patience_ends = None
+        if is_full and self._patience_ends is None and self._dispatch.has_patience:
+            self._patience_ends = now + _PATIENCE
         return not is_full
 
     @property

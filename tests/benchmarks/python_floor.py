@@ -13,11 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 from struct import Struct, pack
+from threading import Thread
 from time import process_time_ns
 
 from mqttlite.limits import MAXIMUM_PACKET_ID
 
 COUNT = 200_000
+THREADS = 2_000
 ROUNDS = 5
 PIECE = 64 * 1024
 WINDOW = 100
@@ -210,12 +212,23 @@ def wait() -> float:
     return asyncio.run(_wait())
 
 
+def begin_thread() -> float:
+    """Begin and end a thread, as for a connection."""
+    started = process_time_ns()
+    for _ in range(THREADS):
+        thread = Thread(target=int, daemon=True)
+        thread.start()
+        thread.join()
+    return (process_time_ns() - started) / THREADS / 1000
+
+
 def main() -> None:
     """Print medians."""
     measured: dict[str, Callable[[], float]] = {
         **{f"publish, QoS {qos}": partial(publish, qos) for qos in (0, 1, 2)},
         **{f"receive and iterate, QoS {qos}": partial(receive, qos) for qos in (0, 1, 2)},
         "wait for an acknowledgement": wait,
+        "begin and end a thread": begin_thread,
     }
     for name, measure in measured.items():
         print(f"{name:30}{median(measure() for _ in range(ROUNDS)):6.2f} µs")

@@ -366,6 +366,20 @@ class TestPatience:
         assert (len(patient.buffer), patient.dropped) == (3, 0)
         assert (len(other.buffer), other.dropped) == (1, 2)
 
+    def test_beside_one_that_pauses_already(self) -> None:
+        # What a layer holds back still comes.
+        hand = connected()
+        patient = hand.subscribed("t", buffer_size=1, when_full="pause")
+        hand.receive(*[Message("t", b"x")] * 2)
+        assert not hand.core.wants_data(hand.now)
+        other = hand.subscribed("u", buffer_size=1)
+        hand.receive(*[Message("u", b"x")] * 3)
+        assert not hand.core.wants_data(hand.now)
+        patient.discard(processed=True)
+        assert not hand.core.wants_data(hand.now)
+        hand.lose_patience()
+        assert (len(other.buffer), other.dropped) == (1, 2)
+
     def test_no_longer_than_the_connection_lasts(self) -> None:
         hand, subscription = self.full()
         hand.lose()
