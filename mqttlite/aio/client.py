@@ -52,7 +52,7 @@ class AsyncClient(ClientBase):
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
         core = ClientCore(options, random_fraction)
-        self.driver = Driver(core, self._report, self._report_drops)
+        self.driver = Driver(core, self)
         self._reports_drops = False
         self._handled = _NOBODY
         self._closers = _NOBODY  # whose handlers are in close()
@@ -401,12 +401,14 @@ class AsyncClient(ClientBase):
         if self._on_error is not None:
             self._call(self._on_error, error, message)
 
-    def _report(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
+        """Something has happened to the connection."""
         callback = self._callbacks.get(type(event))
         if callback is not None:
             self.driver.loop.call_soon(self._call, callback, event)
 
-    def _report_drops(self) -> None:
+    def report_drops(self) -> None:
+        """Messages were dropped."""
         if not self._reports_drops:
             self._reports_drops = True
             self.driver.loop.call_soon(self._call_on_dropped)

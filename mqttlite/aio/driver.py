@@ -17,10 +17,10 @@ from mqttlite.client import (
     ClientCore,
     DeliveryState,
     Dial,
-    Event,
     HangUp,
     Operation,
     Question,
+    Reporter,
 )
 from mqttlite.layers.stack import Layer, make_layer
 from mqttlite.protocol.session import Answer, Answerable
@@ -46,12 +46,9 @@ class Driver:
     all that happens in one turn of the loop): it does what the core wants done.
     """
 
-    def __init__(
-        self, core: ClientCore, report: Callable[[Event], None], report_drops: Callable[[], None]
-    ) -> None:
+    def __init__(self, core: ClientCore, reporter: Reporter) -> None:
         self.core = core
-        self._report = report
-        self._report_drops = report_drops
+        self._reporter = reporter
         self._question: Question | None = None
         self._asking: asyncio.Task[None] | None = None
         self._called: asyncio.Future[Any] | None = None  # in a thread, by the last question
@@ -159,7 +156,8 @@ class Driver:
             if link is None or not link.is_writable or not self._write(link):
                 break
         if core.finished:
-            finished, core.finished = core.finished, []
+            finished = core.finished.copy()
+            core.finished.clear()
             for operation in finished:
                 for future in operation.waiters or ():
                     if not future.done():
@@ -190,12 +188,13 @@ class Driver:
         core = self.core
         events, core.events = core.events, []
         for event in events:
-            self._report(event)
-        notices, core.notices = core.notices, []
+            self._reporter.report(event)
+        notices = core.notices.copy()
+        core.notices.clear()
         for logger, level, text in notices:
             logging.getLogger(logger).log(level, text)
         if core.drops.new:
-            self._report_drops()
+            self._reporter.report_drops()
         if core.question is not self._question:
             self._ask(core.question)
 

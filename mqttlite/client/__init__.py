@@ -10,6 +10,7 @@ from mqttlite.client.events import (
     Event,
     Question,
     Reconnecting,
+    Reporter,
 )
 from mqttlite.client.operations import DeliveryState, Operation, Unsubscribed
 from mqttlite.client.options import ClientOptions
@@ -32,6 +33,7 @@ __all__ = [
     "Operation",
     "Question",
     "Reconnecting",
+    "Reporter",
     "SubscriptionState",
     "Unsubscribed",
     "make_subscription",

@@ -76,6 +76,7 @@ class Connecting:
         self.state = ClientState.IDLE
         self._connection: ClientConnection | None = None
         self._action: Dial | HangUp | None = None
+        # These two are the same lists for life: others put something into them, too.
         self.finished: list[Operation[Any] | DeliveryState] = []
         self.events: list[Event] = []
         self.notices: list[tuple[str, int, str]] = []

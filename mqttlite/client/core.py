@@ -106,12 +106,12 @@ class ClientCore(Connecting):
     def __init__(self, options: ClientOptions, random: Callable[[], float]) -> None:
         super().__init__(options, random)
         self.drops = Drops()
-        self.publisher = Publisher(options, self.session, self.drops, self._notify)
+        self.publisher = Publisher(options, self.session, self.drops, self.finished)
         first_identifier = 0
         if options.use_subscription_identifiers:
             first_identifier = int(random() * _FIRST_IDENTIFIERS) + 1
         self._subscriber = Subscriber(self.finish, first_identifier)
-        self._dispatch = Dispatch(self._subscriber.table, self.drops, self._notice)
+        self._dispatch = Dispatch(self._subscriber.table, self.drops, self.notices)
 
     # --- what the program may ask
 
@@ -185,11 +185,6 @@ class ClientCore(Connecting):
     def version(self) -> ProtocolVersion:
         """The protocol version of the connection, or the one that will be tried next."""
         return self._version
-
-    # --- operations
-
-    def _notify(self, delivery: DeliveryState) -> None:
-        self.finished.append(delivery)
 
     # --- connecting
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from logging import WARNING
 from typing import Final
 
@@ -12,8 +12,8 @@ from mqttlite.client.subscriptions import SubscriptionState, SubscriptionTable, 
 from mqttlite.message import Message
 from mqttlite.packets import Packet
 
-Notice = Callable[[int, str], None]
-"""Called with a level and a text that is to be logged."""
+Notice = tuple[str, int, str]
+"""What is to be logged: by which logger, at which level, and the text."""
 
 _NONE: Final[dict[SubscriptionState, int]] = {}
 
@@ -21,13 +21,13 @@ _NONE: Final[dict[SubscriptionState, int]] = {}
 class Dispatch:
     """What stands between the connection and the buffers of the subscriptions."""
 
-    def __init__(self, table: SubscriptionTable, drops: Drops, notice: Notice) -> None:
+    def __init__(self, table: SubscriptionTable, drops: Drops, notices: list[Notice]) -> None:
         self.ready: list[SubscriptionState] = []
         """The subscriptions whose consumer wants to know that something has come."""
         self.received_messages = 0
         self._table = table
         self._drops = drops
-        self._notice = notice
+        self._notices = notices
         # Those that stop the reading, and how many messages they had when they were last looked at.
         self._full = _NONE
 
@@ -111,19 +111,20 @@ class Dispatch:
         filters = target.topic_filters
         self._drops.count(DropReason.BUFFER_FULL, target.dropped - before, filters)
         if not before:
-            self._notice(
-                WARNING,
+            self._warn(
                 f"the buffer of the subscription to {', '.join(filters)} is full: messages "
-                f"are dropped",
+                f"are dropped"
             )
+
+    def _warn(self, text: str) -> None:
+        self._notices.append(("mqttlite.client", WARNING, text))
 
     def _drop_unmatched(self, message: Message) -> None:
         """Acknowledge a message that nobody wants [MQTT-4.5.0-2]."""
         if not self._drops.totals[DropReason.UNMATCHED]:
-            self._notice(
-                WARNING,
+            self._warn(
                 f"a message to {message.topic!r} matches no subscription: such messages are "
-                f"counted and dropped, unless unmatched() takes them",
+                f"counted and dropped, unless unmatched() takes them"
             )
         self._drops.count(DropReason.UNMATCHED)
         accept(message)

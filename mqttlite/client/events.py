@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from mqttlite.packets import Connack
 from mqttlite.records import record
@@ -78,6 +78,16 @@ class Dropped:
 
 Event = Connected | Disconnected | Reconnecting
 """What is reported at once, in order."""
+
+
+class Reporter(Protocol):
+    """Who tells the program; so do the clients. Neither calls a function of the program at once."""
+
+    def report(self, event: Event) -> None:
+        """Something has happened to the connection."""
+
+    def report_drops(self) -> None:
+        """Messages were dropped: there are new ones in ``ClientCore.drops``."""
 
 
 @record(frozen=True, eq=False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from mqttlite.client.drops import Drops
 from mqttlite.client.events import DropReason
-from mqttlite.client.operations import DeliveryState
+from mqttlite.client.operations import DeliveryState, Operation
 from mqttlite.client.options import ClientOptions
 from mqttlite.client.outbox import Outbox
 from mqttlite.enums import Fate, PacketType, ReasonCode
@@ -35,7 +34,7 @@ class Publisher:
         options: ClientOptions,
         session: Session,
         drops: Drops,
-        notify: Callable[[DeliveryState], None],
+        finished: list[Operation[Any] | DeliveryState],
     ) -> None:
         self.connection: ClientConnection | None = None
         """The connection that the server has accepted, if there is one."""
@@ -48,7 +47,7 @@ class Publisher:
         self._republishes = options.when_session_lost == "republish"
         self._drops = drops
         self._session = session
-        self._notify = notify
+        self._finished = finished  # those that somebody waits for
 
     def send_at_once(self, delivery: DeliveryState) -> int:
         """Send a message if nothing stands in the way; return how many bytes are unsent then.
@@ -169,7 +168,7 @@ class Publisher:
                 else:
                     delivery.settle_acknowledged()
                 if delivery.waiters:
-                    self._notify(delivery)
+                    self._finished.append(delivery)
 
     def start_session(self) -> None:
         """The server has no session: publish anew what was not acknowledged, before all else.
@@ -220,9 +219,9 @@ class Publisher:
     ) -> None:
         delivery.settle(fate, error, cause)
         if delivery.waiters:
-            self._notify(delivery)
+            self._finished.append(delivery)
 
     def _notify_all(self, deliveries: list[DeliveryState]) -> None:
         for delivery in deliveries:
             if delivery.waiters:
-                self._notify(delivery)
+                self._finished.append(delivery)

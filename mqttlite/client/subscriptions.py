@@ -283,6 +283,9 @@ class FilterState:
         self.user_properties: tuple[tuple[str, str], ...] = ()
 
 
+_NO_ROUTES: Final[dict[tuple[Any, ...], tuple[SubscriptionState, ...] | None]] = {}
+
+
 class SubscriptionTable:
     """All subscriptions of a client, by their filters, and the way from a topic to them.
 
@@ -305,8 +308,7 @@ class SubscriptionTable:
         self.unidentified: Sequence[FilterState] = ()
         """Those that the server may have without their identifier."""
         self._tree: TopicTree[FilterState] = TopicTree()
-        self._routes_by_identifiers: dict[tuple[Any, ...], tuple[SubscriptionState, ...] | None]
-        self._routes_by_identifiers = {}
+        self._routes_by_identifiers = _NO_ROUTES
         self._next_identifier = first_identifier
 
     def add(self, subscription: SubscriptionState) -> None:
@@ -399,6 +401,8 @@ class SubscriptionTable:
             return known[key]
         targets = self._find_by_identifiers(topic, set(identifiers))
         if len(topic) <= _LONGEST_CACHED and len(identifiers) <= _MOST_IDENTIFIERS_CACHED:
+            if known is _NO_ROUTES:
+                known = self._routes_by_identifiers = {}
             if len(known) >= _ROUTES_CACHED:
                 known.clear()
             known[key] = targets

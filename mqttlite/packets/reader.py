@@ -17,6 +17,8 @@ from mqttlite.packets.wire import Cursor, decode_topic
 _TOPICS_CACHED: Final = 16_384
 _LONGEST_CACHED: Final = 128  # bytes of a topic
 
+_NO_TOPICS: Final[dict[bytes, str]] = {}
+
 _LARGE: Final = 64 * 1024
 """From so many missing bytes on, a payload is gathered where it is to stay."""
 
@@ -130,7 +132,7 @@ class PacketReader:
         self._gathered = bytearray()
         self._wanted = 0  # gather until there are so many bytes
         self._large: _LargePayload | None = None
-        self._topics: dict[bytes, str] = {}
+        self._topics = _NO_TOPICS
 
     @property
     def is_inside_packet(self) -> bool:
@@ -360,7 +362,7 @@ class PacketReader:
         """Check a topic name and keep it, so that its next message need not check it again."""
         topic = decode_topic(raw)
         if len(raw) <= _LONGEST_CACHED:
-            if len(self._topics) >= _TOPICS_CACHED:
-                self._topics.clear()
+            if not self._topics or len(self._topics) >= _TOPICS_CACHED:
+                self._topics = {}
             self._topics[raw] = topic
         return topic

@@ -300,14 +300,14 @@ class ClientConnection(Connection):
         """Send SUBSCRIBE; return its packet identifier, which the SUBACK will have."""
         packet_id = self._allocate_request_id()
         self.send(Subscribe(packet_id, subscriptions, properties))
-        self._requests[packet_id] = (Suback, len(subscriptions))
+        self._await_answer(packet_id, Suback, len(subscriptions))
         return packet_id
 
     def unsubscribe(self, topic_filters: list[str], properties: Properties | None = None) -> int:
         """Send UNSUBSCRIBE; return its packet identifier, which the UNSUBACK will have."""
         packet_id = self._allocate_request_id()
         self.send(Unsubscribe(packet_id, topic_filters, properties))
-        self._requests[packet_id] = (Unsuback, len(topic_filters))
+        self._await_answer(packet_id, Unsuback, len(topic_filters))
         return packet_id
 
     def check_unsubscribe(self, topic_filters: Sequence[str], properties: Properties) -> None:
@@ -319,6 +319,11 @@ class ClientConnection(Connection):
                     f"UNSUBSCRIBE from {topic_filter!r} has {size} bytes with its properties, the "
                     f"server takes at most {self.peer_maximum_packet_size}"
                 )
+
+    def _await_answer(self, packet_id: int, answer: type[Suback | Unsuback], count: int) -> None:
+        if not self._requests:  # it may be one that is shared
+            self._requests = {}
+        self._requests[packet_id] = (answer, count)
 
     def _allocate_request_id(self) -> int:
         packet_id = self.session.allocate_packet_id(self._requests)

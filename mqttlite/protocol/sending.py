@@ -56,6 +56,8 @@ _JOINED_PAYLOAD: Final = 8 * 1024
 _JOINED_LENGTH: Final = 1024
 """Packets below this size are made of one piece: shorter lists are worth the copying."""
 
+_NO_REQUESTS: Final[dict[int, tuple[type[Suback | Unsuback], int]]] = {}
+
 UNSENT_LIMIT: Final = 1024 * 1024
 """Bytes that may wait for the network; messages beyond are for the owner to keep."""
 
@@ -123,7 +125,7 @@ class Sender:
         self._simple_in_flight = 0
         self._no_properties = b""
         # SUBSCRIBE and UNSUBSCRIBE: the answer's type, and the number of filters.
-        self._requests: dict[int, tuple[type[Suback | Unsuback], int]] = {}
+        self._requests = _NO_REQUESTS
 
     def _open(self) -> None:
         """Messages may be sent from now on; what the peer allows is known."""

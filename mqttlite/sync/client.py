@@ -55,7 +55,7 @@ class Client(ClientBase):
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
         core = ClientCore(options, random_fraction)
-        self.driver = Driver(core, self._report, self._report_drops, "mqttlite")
+        self.driver = Driver(core, self, "mqttlite")
         self._reports_drops = False
         self.dispatcher = Dispatcher("mqttlite handlers")
         return core
@@ -379,12 +379,14 @@ class Client(ClientBase):
             except BaseException:
                 _log.exception("on_error raised")
 
-    def _report(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
+        """Something has happened to the connection."""
         callback = self._callbacks.get(type(event))
         if callback is not None:
             self.dispatcher.put(partial(callback, event))
 
-    def _report_drops(self) -> None:
+    def report_drops(self) -> None:
+        """Messages were dropped."""
         if not self._reports_drops:
             self._reports_drops = True
             self.dispatcher.put(self._call_on_dropped)

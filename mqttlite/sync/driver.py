@@ -23,10 +23,10 @@ from mqttlite.client import (
     DeliveryState,
     Dial,
     Disconnected,
-    Event,
     HangUp,
     Operation,
     Question,
+    Reporter,
     SubscriptionState,
 )
 from mqttlite.errors import UsageError
@@ -93,17 +93,10 @@ class Driver:
     the core wants done, or, in hot paths, stands in a ``with driver.lock:`` block.
     """
 
-    def __init__(
-        self,
-        core: ClientCore,
-        report: Callable[[Event], None],
-        report_drops: Callable[[], None],
-        name: str,
-    ) -> None:
+    def __init__(self, core: ClientCore, reporter: Reporter, name: str) -> None:
         self.core = core
         self._lock = threading.RLock()
-        self._report = report
-        self._report_drops = report_drops
+        self._reporter = reporter
         self._asker = Asker(self._answered, f"{name} asking")
         self._question: Question | None = None
         self._watched = 0  # the events of the socket that the selector waits for
@@ -329,14 +322,16 @@ class Driver:
         Events are queued at once, so that they stay in order.
         """
         core = self.core
-        finished, core.finished = core.finished, []
+        finished = core.finished.copy()
+        core.finished.clear()
         ready = core.take_ready()
-        notices, core.notices = core.notices, []
+        notices = core.notices.copy()
+        core.notices.clear()
         events, core.events = core.events, []
         for event in events:
-            self._report(event)
+            self._reporter.report(event)
         if core.drops.new:
-            self._report_drops()
+            self._reporter.report_drops()
         return finished, ready, notices
 
     # --- without the lock
