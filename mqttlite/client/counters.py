@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from mqttlite.client.events import DropReason
 from mqttlite.records import field, record
+
+_NONE: Final[Mapping[DropReason, int]] = {}
 
 
 @record()
@@ -27,7 +30,7 @@ class Counters:
     sent_bytes: int = 0
     """Bytes of MQTT, without what TLS and the network add."""
     received_bytes: int = 0
-    dropped_messages: Mapping[DropReason, int] = field(default_factory=dict)
+    dropped_messages: Mapping[DropReason, int] = field(default_factory=lambda: _NONE)
     """Messages that went no further, by the reason."""
 
     outbox_messages: int = 0

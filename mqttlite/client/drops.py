@@ -6,6 +6,7 @@ from typing import Final
 from mqttlite.client.events import Dropped, DropReason
 
 _NOTHING: Final[Counter[tuple[DropReason, tuple[str, ...]]]] = Counter()
+_NONE: Final[Counter[DropReason]] = Counter()
 
 
 class Drops:
@@ -17,7 +18,7 @@ class Drops:
     """
 
     def __init__(self) -> None:
-        self.totals: Counter[DropReason] = Counter()
+        self.totals = _NONE
         self.is_watched = False
         self.new = _NOTHING
 
@@ -27,6 +28,8 @@ class Drops:
         """Messages were dropped."""
         if not count:
             return
+        if self.totals is _NONE:
+            self.totals = Counter()
         self.totals[reason] += count
         if self.is_watched:
             if self.new is _NOTHING:
