@@ -11,7 +11,8 @@ from typing import Any, Final, Self, Unpack, cast
 
 from mqttlite.aio.delivery import AsyncDelivery
 from mqttlite.aio.driver import FLUSH_SIZE, Driver
-from mqttlite.aio.subscription import AsyncHandler, AsyncSubscription, handled_by
+from mqttlite.aio.handling import AsyncHandler, Handling, handled_by
+from mqttlite.aio.subscription import AsyncSubscription
 from mqttlite.client import (
     ClientCore,
     Event,
@@ -37,7 +38,7 @@ from mqttlite.packets import Connack, SubscriptionOptions
 
 _PENDING: Final = Fate.PENDING
 
-_NOBODY: Final[dict[AsyncSubscription, None]] = {}  # a set, which would be larger
+_NOBODY: Final[dict[Handling, None]] = {}  # a set, which would be larger
 
 _log = logging.getLogger("mqttlite.aio")
 
@@ -54,7 +55,6 @@ class AsyncClient(ClientBase):
         core = ClientCore(options, random_fraction)
         self.driver = Driver(core, self)
         self._reports_drops = False
-        self._handled = _NOBODY
         self._closers = _NOBODY  # whose handlers are in close()
         return core
 
@@ -119,11 +119,11 @@ class AsyncClient(ClientBase):
                 self._closers = {}
             self._closers[closer] = None
         try:
-            for subscription in list(self._handled):
+            for handling in list(driver.handling):
                 # A handler does not wait for those that wait for the end as well.
-                if closer is None or subscription not in self._closers:
+                if closer is None or handling not in self._closers:
                     left = timeout - (driver.now() - started)
-                    await subscription.stop_handler(max(left, 0.0))
+                    await handling.stop(max(left, 0.0))
         finally:
             if closer is not None:
                 self._closers.pop(closer, None)
@@ -275,9 +275,8 @@ class AsyncClient(ClientBase):
             user_properties=user_properties,
         )
         self._core.subscribe(state)
-        subscription = self._own(state, handler, timeout)
         self.driver.pump_soon()
-        return subscription
+        return AsyncSubscription(self, state, handler, timeout)
 
     def unmatched(
         self,
@@ -300,18 +299,7 @@ class AsyncClient(ClientBase):
             when_full=when_full,
         )
         self._core.subscribe_unmatched(state)
-        return self._own(state, handler, None)
-
-    def _own(
-        self, state: SubscriptionState, handler: AsyncHandler | None, timeout: float | None
-    ) -> AsyncSubscription:
-        subscription = AsyncSubscription(self, state, handler, timeout)
-        if subscription.task is not None:
-            if self._handled is _NOBODY:
-                self._handled = {}
-            self._handled[subscription] = None
-            subscription.task.add_done_callback(lambda _task: self._handled.pop(subscription))
-        return subscription
+        return AsyncSubscription(self, state, handler, None)
 
     async def unsubscribe(
         self,

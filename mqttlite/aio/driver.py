@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mqttlite.aio.asking import call_in_thread
 from mqttlite.aio.dial import connect_socket
+from mqttlite.aio.handling import Handling
 from mqttlite.aio.link import Link
 from mqttlite.client import (
     ClientCore,
@@ -34,6 +35,8 @@ _ASKING_TIMEOUT: Final = 1.0
 
 _DROP_TIMEOUT: Final = 0.1
 """Seconds after which a connection that was given up while it was made counts as closed."""
+
+_NONE: Final[dict[Handling, None]] = {}  # a set, which would be larger
 
 _packets_log = logging.getLogger("mqttlite.packets")
 _layers_log = logging.getLogger("mqttlite.layers")
@@ -61,6 +64,8 @@ class Driver:
         self._timer_due = 0.0
         self.is_pump_scheduled = False
         self._has_written = False  # in this turn of the loop, as far as is known
+        self.handling = _NONE
+        """Those whose handlers are at work beyond a turn of the loop."""
         core.set_acknowledger(self._acknowledge)
 
     @property
@@ -149,6 +154,8 @@ class Driver:
         """Do what the core wants done."""
         core = self.core
         self._has_written = False
+        if core.has_ready and not core.finished and not core.events:
+            self._handle_messages()
         while True:
             while (action := core.take_action()) is not None:
                 self._act(action)
@@ -162,15 +169,34 @@ class Driver:
                 for future in operation.waiters or ():
                     if not future.done():
                         future.set_result(None)
-        for subscription in core.take_ready():
-            subscription.owner.wake()
         if core.events or core.notices or core.drops.new or core.question is not self._question:
             self._pass_on_news()
+        if core.has_ready:
+            for subscription in core.take_ready():
+                subscription.owner.wake()
         if link is not None:
             link.read(wanted=core.wants_data(self._time()))
             if self._hanging_up and link.is_writable:
                 link.finish()
         self._set_timer()
+
+    def _handle_messages(self) -> None:
+        """Let handlers have what has come before anything is written: their answers go along."""
+        was_scheduled = self.is_pump_scheduled
+        self.is_pump_scheduled = True  # the pump that is under way does what is to be done
+        for subscription in self.core.take_ready():
+            subscription.owner.wake_now()
+        self.is_pump_scheduled = was_scheduled
+
+    def handling_lasts(self, handling: Handling) -> None:
+        """A handler is at work beyond this turn of the loop: ``close()`` waits for it."""
+        if self.handling is _NONE:
+            self.handling = {}
+        self.handling[handling] = None
+
+    def handling_rests(self, handling: Handling) -> None:
+        """A handler has nothing to do any more."""
+        self.handling.pop(handling, None)
 
     def _write(self, link: Link) -> bool:
         """Write what there is, as long as the link takes it; return whether there was any."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextvars import ContextVar
-from inspect import isawaitable
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from mqttlite.aio.handling import AsyncHandler, Handling
 from mqttlite.client import SubscriptionState, Unsubscribed
 from mqttlite.client.base import SubscriptionBase
 from mqttlite.enums import ClosedBy
@@ -19,18 +17,7 @@ from mqttlite.message import Message
 if TYPE_CHECKING:
     from mqttlite.aio.client import AsyncClient
 
-AsyncHandler = Callable[[Message], Awaitable[object] | object]
-"""What handles messages: a plain function, or one that is awaited."""
-
 _MOST_IN_A_ROW = 200
-
-_CANCEL_TIMEOUT = 1.0
-"""Seconds that a cancelled handler has to end."""
-
-handled_by: ContextVar[AsyncSubscription | None] = ContextVar("handled_by", default=None)
-"""The subscription whose handler is running; also in the tasks that it has started."""
-
-_log = logging.getLogger("mqttlite.aio")
 
 
 class AsyncSubscription(SubscriptionBase):
@@ -54,11 +41,9 @@ class AsyncSubscription(SubscriptionBase):
         self._timeout = timeout
         self._waiters: list[asyncio.Future[None]] = []
         self._in_a_row = 0  # messages that were taken without giving others their turn
-        self.task: asyncio.Task[None] | None = None
-        """The task that calls the handler, if there is one."""
-        self._handler = handler
+        self._has_handler = handler is not None
         if handler is not None:
-            self.task = client.driver.loop.create_task(self._handle_all(handler))
+            state.owner = Handling(client, state, handler)
 
     def __await__(self) -> Generator[None, None, Self]:
         return self._subscribed().__await__()
@@ -123,8 +108,8 @@ class AsyncSubscription(SubscriptionBase):
 
     async def __anext__(self) -> Message:
         state = self._state
-        if self._in_a_row >= _MOST_IN_A_ROW or not state.buffer or self._handler is not None:
-            if self._handler is not None:
+        if self._in_a_row >= _MOST_IN_A_ROW or not state.buffer or self._has_handler:
+            if self._has_handler:
                 raise UsageError("the messages of this subscription go to its handler")
             return await self._take_next()
         # As _take() does it; a call more would be felt.
@@ -146,7 +131,7 @@ class AsyncSubscription(SubscriptionBase):
             if message is not None:
                 return message
             if self._state.ended:
-                raise self._failure or StopAsyncIteration
+                raise self._state.failure or StopAsyncIteration
             self._state.wanted = True
             future: asyncio.Future[None] = self._client.driver.loop.create_future()
             self._waiters.append(future)
@@ -197,53 +182,4 @@ class AsyncSubscription(SubscriptionBase):
             if not future.done():
                 future.set_result(None)
 
-    async def _handle_all(self, handler: AsyncHandler) -> None:
-        handled_by.set(self)
-        while True:
-            message = self._take() if self._in_a_row < _MOST_IN_A_ROW else None
-            if message is None:
-                try:
-                    message = await self._take_next()
-                except StopAsyncIteration:
-                    return
-                except Exception as error:
-                    filters = ", ".join(self.topic_filters)
-                    _log.warning("the subscription to %s ended: %s", filters, error)
-                    return
-            try:
-                result = handler(message)
-                if result is not None and isawaitable(result):
-                    await result
-            except BaseException as error:
-                if self._failed(message, error):
-                    raise
-            else:
-                if message.qos:
-                    self._accept_taken()
-
-    def _failed(self, message: Message, error: BaseException) -> bool:
-        """A handler has raised; return whether its task is to end because of that."""
-        # It is not acknowledged: the server delivers it again in the next connection.
-        self._state.reject(message)
-        if isinstance(error, GeneratorExit):  # there is no loop any more
-            return True
-        self._client.driver.pump_soon()  # it may have held back the acknowledgements of others
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            return True  # it is this task that is cancelled, not one that the handler awaited
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            return True  # they end the event loop
-        self._client.report_handler_error(error, message)
-        return False
-
-    async def stop_handler(self, timeout: float) -> None:
-        """Let the handler finish what it is at, for a while, then cancel it."""
-        task = self.task
-        if task is None:
-            return
-        _, pending = await asyncio.wait([task], timeout=timeout)
-        if pending:
-            task.cancel()
-            _, pending = await asyncio.wait([task], timeout=_CANCEL_TIMEOUT)
-        if pending:
-            _log.warning("the handler of %s does not end", ", ".join(self.topic_filters))
+    wake_now = wake

@@ -19,8 +19,7 @@ from mqttlite.client.options import (
 )
 from mqttlite.client.subscriptions import SubscriptionState, is_coroutine_function
 from mqttlite.endpoint import Endpoint
-from mqttlite.enums import ClosedBy
-from mqttlite.errors import ConnectionClosed, UsageError
+from mqttlite.errors import UsageError
 from mqttlite.message import Message, Properties, Will
 from mqttlite.options import (
     TLS,
@@ -346,14 +345,6 @@ class SubscriptionBase:
     def buffered(self) -> int:
         """How many messages wait to be taken."""
         return len(self._state.buffer)
-
-    @property
-    def _failure(self) -> Exception | None:
-        """Why no more messages come, unless the program wanted it so."""
-        error = self._state.error
-        if isinstance(error, ConnectionClosed) and error.by is ClosedBy.CLIENT:
-            return None
-        return error
 
 
 def _endpoints(

@@ -672,6 +672,11 @@ class ClientCore(Connecting):
             self.publisher.send_outbox(connection, now)
         return data
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether there are subscriptions whose consumer is to be woken."""
+        return bool(self._dispatch.ready)
+
     def take_ready(self) -> list[SubscriptionState]:
         """Hand over the subscriptions whose consumer is to be woken."""
         return self._dispatch.take_ready()

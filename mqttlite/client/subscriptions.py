@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from mqttlite.client.operations import Operation
 from mqttlite.client.options import check_user_properties
-from mqttlite.errors import UsageError
+from mqttlite.enums import ClosedBy
+from mqttlite.errors import ConnectionClosed, UsageError
 from mqttlite.message import Message, Properties, check_qos
 from mqttlite.packets import SubscriptionOptions
 from mqttlite.protocol import Receipt
@@ -151,6 +152,14 @@ class SubscriptionState:
         if not self.ended:
             self.ended = True
             self.error = error
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why no more messages come, unless the program wanted it so."""
+        error = self.error
+        if isinstance(error, ConnectionClosed) and error.by is ClosedBy.CLIENT:
+            return None
+        return error
 
     def discard(self, *, processed: bool) -> None:
         """Empty the buffer; what is in it counts as processed, or is to be delivered again."""

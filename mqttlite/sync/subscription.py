@@ -148,8 +148,8 @@ class Subscription(SubscriptionBase):
                 if message is not None:
                     return message
                 if state.ended:
-                    if self._failure is not None:
-                        raise self._failure
+                    if self._state.failure is not None:
+                        raise self._state.failure
                     return None
                 state.wanted = True
                 driver.write_pending()

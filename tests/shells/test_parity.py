@@ -18,7 +18,7 @@ ONLY_SYNC = {
     "dispatcher",
     "wait_subscribed",  # what awaiting an AsyncSubscription does
 }
-ONLY_ASYNC = {"stop_handler"}
+ONLY_ASYNC = {"wake_now"}
 
 
 def public(cls: type) -> dict[str, Any]:

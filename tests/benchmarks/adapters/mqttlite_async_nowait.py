@@ -62,44 +62,59 @@ async def dispatch(run: Run) -> None:
 
 
 async def round_trips(run: Run) -> None:
-    """The handler wakes up the task that publishes."""
+    """The handler publishes the next message: so no task has to be woken."""
     payload = run.payload
-    back = asyncio.Event()
+    done = asyncio.Event()
+    started = 0
     async with make_client(run) as client:
-        await client.subscribe(run.topic, qos=run.qos, handler=lambda _message: back.set())
-        run.start()
-        for _ in range(run.count):
+
+        def send() -> None:
+            nonlocal started
             started = perf_counter_ns()
             client.publish_nowait(run.topic, payload, qos=run.qos)
-            await back.wait()
-            back.clear()
+
+        def note(_message: Message) -> None:
             run.latencies.append(perf_counter_ns() - started)
+            if len(run.latencies) < run.count:
+                send()
+            else:
+                done.set()
+
+        await client.subscribe(run.topic, qos=run.qos, handler=note)
+        run.start()
+        send()
+        await done.wait()
         run.stop()
 
 
 async def bursts(run: Run) -> None:
-    """As above."""
+    """The handler publishes the next burst when it has the last message of one."""
     payload = run.payload
-    back = asyncio.Event()
+    done = asyncio.Event()
     started = came = 0
-
-    def note(_message: Message) -> None:
-        nonlocal came
-        run.latencies.append(perf_counter_ns() - started)
-        came += 1
-        if came == run.burst:
-            back.set()
-
     async with make_client(run) as client:
-        await client.subscribe(run.topic, qos=run.qos, handler=note)
-        run.start()
-        for _ in range(run.count):
-            back.clear()
+
+        def send() -> None:
+            nonlocal started, came
             came = 0
             started = perf_counter_ns()
             for _ in range(run.burst):
                 client.publish_nowait(run.topic, payload, qos=run.qos)
-            await back.wait()
+
+        def note(_message: Message) -> None:
+            nonlocal came
+            run.latencies.append(perf_counter_ns() - started)
+            came += 1
+            if came == run.burst:
+                if len(run.latencies) < run.count * run.burst:
+                    send()
+                else:
+                    done.set()
+
+        await client.subscribe(run.topic, qos=run.qos, handler=note)
+        run.start()
+        send()
+        await done.wait()
         run.stop()
 
 

@@ -316,9 +316,9 @@ class TestSubscription:
         ],
     )
     def test_why_it_ended(self, error: Exception | None, is_failure: bool) -> None:
-        subscription, state = self.subscription()
+        _, state = self.subscription()
         state.end(error)
-        assert subscription._failure is (error if is_failure else None)
+        assert state.failure is (error if is_failure else None)
 
 
 def test_what_can_be_asked() -> None:

@@ -1,0 +1,187 @@
+"""Calls the handler of a subscription with its messages, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, copy_context
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final
+
+from mqttlite.client import SubscriptionState
+from mqttlite.message import Message
+
+if TYPE_CHECKING:
+    from mqttlite.aio.client import AsyncClient
+
+AsyncHandler = Callable[[Message], Awaitable[object] | object]
+"""What handles messages: a plain function, or one that is awaited."""
+
+_MOST_IN_A_ROW: Final = 200
+"""Messages after which others get their turn: acknowledgements, the keep alive, the program."""
+
+_CANCEL_TIMEOUT: Final = 1.0
+"""Seconds that a cancelled handler has to end."""
+
+handled_by: ContextVar[Handling | None] = ContextVar("handled_by", default=None)
+"""Who calls the handler that is running; also in the tasks that it has started."""
+
+_log = logging.getLogger("mqttlite.aio")
+
+
+class Handling:
+    """Calls the handler of one subscription.
+
+    A plain function is called as soon as its message has come, without a task, which would have
+    to be woken for each message that comes alone. A result that is to be awaited gets one, which
+    lives until there is nothing left to do. Either way it is in the context of ``subscribe()``.
+    """
+
+    def __init__(
+        self, client: AsyncClient, state: SubscriptionState, handler: AsyncHandler
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._handler = handler
+        self._context = copy_context()
+        self._context.run(handled_by.set, self)
+        self._is_busy = False
+        self._has_ended = False  # the handler is not to be called any more
+        self._task: asyncio.Task[None] | None = None  # that awaits a result
+        self._rested: asyncio.Future[None] | None = None  # done when it is not busy any more
+        state.wanted = True
+
+    def wake_now(self) -> None:
+        """Messages have come: handle them. The driver calls this, and pumps afterwards."""
+        if not self._is_busy:
+            self._is_busy = True
+            self._context.run(self._work)
+
+    def wake(self) -> None:
+        """There are messages, or there will be none: see to them in the loop's next turn."""
+        if not self._is_busy:
+            self._is_busy = True
+            self._work_soon()
+
+    def _work_soon(self) -> None:
+        self._client.driver.handling_lasts(self)
+        self._client.driver.loop.call_soon(self._work, context=self._context)
+
+    def _work(self) -> None:
+        """Handle what there is, in a task if it is to be awaited."""
+        pending = self._call_handler()
+        if pending is not None:
+            self._client.driver.handling_lasts(self)
+            loop = self._client.driver.loop
+            self._task = loop.create_task(self._await(*pending), context=self._context)
+
+    def _call_handler(self) -> tuple[Message, Awaitable[object]] | None:
+        """Handle messages up to one for which something is to be awaited; return both."""
+        state, driver = self._state, self._client.driver
+        buffer = state.buffer
+        handler: Callable[[Message], Any] = self._handler
+        for _ in range(_MOST_IN_A_ROW):
+            if not buffer or self._has_ended:
+                self._rest()
+                return None
+            message = buffer.popleft()
+            if message.qos:
+                state.hand_out(message)
+            try:
+                result = handler(message)
+                if result is not None and isawaitable(result):
+                    return message, result
+            except BaseException as error:
+                if self._failed(message, error):
+                    driver.loop.call_soon(_raise, error)
+            else:
+                taken = state.taken
+                if taken is not None:
+                    state.taken = None
+                    taken.accept()
+                    if not driver.is_pump_scheduled:
+                        driver.pump_soon()
+        self._work_soon()
+        return None
+
+    async def _await(self, message: Message, result: Awaitable[object]) -> None:
+        """Await what a handler has returned, and go on with the next message."""
+        state, driver = self._state, self._client.driver
+        pending: tuple[Message, Awaitable[object]] | None = (message, result)
+        in_a_row = 0
+        try:
+            while pending is not None:
+                message, result = pending
+                try:
+                    await result
+                except BaseException as error:
+                    if self._failed(message, error):
+                        raise
+                else:
+                    state.finish_taken(processed=True)
+                if (message.qos or state.is_full) and not driver.is_pump_scheduled:
+                    driver.pump_soon()
+                in_a_row += 1
+                if in_a_row >= _MOST_IN_A_ROW:
+                    in_a_row = 0
+                    await asyncio.sleep(0)
+                pending = self._call_handler()
+        except BaseException:
+            self._has_ended = True
+            self._rest()
+            raise
+        finally:
+            self._task = None
+
+    def _failed(self, message: Message, error: BaseException) -> bool:
+        """The handler has raised; return whether it is not to be called again because of that."""
+        # The message is not acknowledged: the server delivers it again in the next connection.
+        self._state.reject(message)
+        if isinstance(error, GeneratorExit):  # there is no loop any more, and nobody who waits
+            self._rested = None
+            return True
+        self._client.driver.pump_soon()  # it may have held back the acknowledgements of others
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):  # they end the event loop
+            self._has_ended = True
+            return True
+        task = self._task
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            return True  # it is this task that is cancelled, not one that the handler awaited
+        self._client.report_handler_error(error, message)
+        return False
+
+    def _rest(self) -> None:
+        """There is nothing to do."""
+        state = self._state
+        state.wanted = True
+        self._is_busy = False
+        self._client.driver.handling_rests(self)
+        if self._rested is not None:
+            self._rested.set_result(None)
+            self._rested = None
+        if state.ended and not self._has_ended:
+            self._has_ended = True
+            if state.failure is not None:
+                filters = ", ".join(state.topic_filters)
+                _log.warning("the subscription to %s ended: %s", filters, state.failure)
+
+    async def stop(self, timeout: float) -> None:
+        """Let the handler finish what it is at, for a while, then cancel it."""
+        if not self._is_busy:
+            return
+        if self._rested is None:
+            self._rested = self._client.driver.loop.create_future()
+        rested = self._rested
+        await asyncio.wait([rested], timeout=timeout)
+        if not rested.done():
+            self._has_ended = True
+            if self._task is not None:
+                self._task.cancel()
+            await asyncio.wait([rested], timeout=_CANCEL_TIMEOUT)
+        if not rested.done():
+            _log.warning("the handler of %s does not end", ", ".join(self._state.topic_filters))
+
+
+def _raise(error: BaseException) -> None:
+    raise error
