@@ -204,7 +204,7 @@ class AsyncClient(ClientBase):
         delivery = AsyncDelivery(
             topic,
             payload if type(payload) is bytes else as_bytes(payload),
-            0 if qos == 0 else check_qos(qos),
+            0 if qos == 0 else 1 if qos == 1 else check_qos(qos),
             bool(retain) if retain else False,
             cast("Properties", properties) if properties else None,
             driver,

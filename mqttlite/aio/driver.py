@@ -72,8 +72,10 @@ class Driver:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop that the client belongs to: the first in which it was used."""
         if self._loop is None or self._loop.is_closed():
-            self._loop = asyncio.get_running_loop()
-            self._time = self._loop.time
+            loop = self._loop = asyncio.get_running_loop()
+            # Asyncio's own loops call monotonic() in a method of theirs: a call less.
+            is_plain = type(loop).time is asyncio.BaseEventLoop.time
+            self._time = monotonic if is_plain else loop.time
         return self._loop
 
     def now(self) -> float:

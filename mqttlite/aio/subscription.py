@@ -112,10 +112,16 @@ class AsyncSubscription(SubscriptionBase):
             if self._has_handler:
                 raise UsageError("the messages of this subscription go to its handler")
             return await self._take_next()
-        # As _take() does it; a call more would be felt.
+        # As _take_next() does it; a call more would be felt.
         self._in_a_row += 1
-        if state.taken is not None or state.is_full:
-            self._accept_taken()
+        taken = state.taken
+        if taken is not None or state.is_full:
+            if taken is not None:
+                state.taken = None
+                taken.accept()
+            driver = self._client.driver
+            if not driver.is_pump_scheduled:
+                driver.pump_soon()
         message = state.buffer.popleft()
         if message.qos and state.ack == "auto":
             state.taken = message._receipt  # type: ignore[assignment]  # noqa: SLF001
@@ -123,16 +129,18 @@ class AsyncSubscription(SubscriptionBase):
 
     async def _take_next(self) -> Message:
         """Take the next message, for which something may have to be waited."""
+        state = self._state
         if self._in_a_row >= _MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
             await asyncio.sleep(0)
             self._in_a_row = 0
         while True:
-            message = self._take()
-            if message is not None:
-                return message
-            if self._state.ended:
-                raise self._state.failure or StopAsyncIteration
-            self._state.wanted = True
+            if state.taken is not None or state.is_full:
+                self._accept_taken()
+            if state.buffer:
+                break
+            if state.ended:
+                raise state.failure or StopAsyncIteration
+            state.wanted = True
             future: asyncio.Future[None] = self._client.driver.loop.create_future()
             self._waiters.append(future)
             try:
@@ -141,6 +149,11 @@ class AsyncSubscription(SubscriptionBase):
                 if future in self._waiters:
                     self._waiters.remove(future)
             self._in_a_row = 0
+        self._in_a_row += 1
+        message = state.buffer.popleft()
+        if message.qos:
+            state.hand_out(message)
+        return message
 
     async def get(self, timeout: float | None = None) -> Message:
         """Take the next message. Raises TimeoutError, or ConnectionClosed when all is over."""
@@ -151,19 +164,6 @@ class AsyncSubscription(SubscriptionBase):
                 return await anext(self)
         except StopAsyncIteration:
             raise ConnectionClosed("the subscription has ended", by=ClosedBy.CLIENT) from None
-
-    def _take(self) -> Message | None:
-        """Take the next message, if there is one."""
-        self._in_a_row += 1
-        state = self._state
-        if state.taken is not None or state.is_full:
-            self._accept_taken()
-        if not state.buffer:
-            return None
-        message = state.buffer.popleft()
-        if message.qos:
-            state.hand_out(message)
-        return message
 
     def _accept_taken(self) -> None:
         """The message before has been processed, and there may be room again."""
