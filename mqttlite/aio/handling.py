@@ -69,29 +69,23 @@ class Handling:
         self._client.driver.loop.call_soon(self._work, context=self._context)
 
     def _work(self) -> None:
-        """Handle what there is, in a task if it is to be awaited."""
-        pending = self._call_handler()
-        if pending is not None:
-            self._client.driver.handling_lasts(self)
-            loop = self._client.driver.loop
-            self._task = loop.create_task(self._await(*pending), context=self._context)
-
-    def _call_handler(self) -> tuple[Message, Awaitable[object]] | None:
-        """Handle messages up to one for which something is to be awaited; return both."""
-        state, driver = self._state, self._client.driver
+        """Handle what there is; what is to be awaited, and all behind it, is left to a task."""
+        state, driver, handler = self._state, self._client.driver, self._handler
         buffer = state.buffer
-        handler: Callable[[Message], Any] = self._handler
         for _ in range(_MOST_IN_A_ROW):
             if not buffer or self._has_ended:
                 self._rest()
-                return None
+                return
             message = buffer.popleft()
             if message.qos:
                 state.hand_out(message)
             try:
-                result = handler(message)
+                result: Any = handler(message)
                 if result is not None and isawaitable(result):
-                    return message, result
+                    driver.handling_lasts(self)
+                    going_on = self._go_on(message, result)
+                    self._task = driver.loop.create_task(going_on, context=self._context)
+                    return
             except BaseException as error:
                 if self._failed(message, error):
                     driver.loop.call_soon(_raise, error)
@@ -103,43 +97,53 @@ class Handling:
                     if not driver.is_pump_scheduled:
                         driver.pump_soon()
         self._work_soon()
-        return None
 
-    async def _await(self, message: Message, result: Awaitable[object]) -> None:
-        """Await what a handler has returned, and go on with the next message."""
-        state, driver = self._state, self._client.driver
-        pending: tuple[Message, Awaitable[object]] | None = (message, result)
+    async def _go_on(self, message: Message, result: Any) -> None:
+        """Await what the handler has returned for a message, and handle those behind it."""
+        state, driver, handler = self._state, self._client.driver, self._handler
+        buffer = state.buffer
         in_a_row = 0
         try:
-            while pending is not None:
-                message, result = pending
+            while True:
                 try:
-                    await result
+                    if result is None:  # not so for the first one
+                        result = handler(message)
+                    if result is not None and isawaitable(result):
+                        await result
                 except BaseException as error:
                     if self._failed(message, error):
                         raise
                 else:
-                    state.finish_taken(processed=True)
+                    taken = state.taken
+                    if taken is not None:
+                        state.taken = None
+                        taken.accept()
                 if (message.qos or state.is_full) and not driver.is_pump_scheduled:
                     driver.pump_soon()
                 in_a_row += 1
                 if in_a_row >= _MOST_IN_A_ROW:
                     in_a_row = 0
                     await asyncio.sleep(0)
-                pending = self._call_handler()
-        except BaseException:
+                if not buffer or self._has_ended:
+                    break
+                result = None
+                message = buffer.popleft()
+                if message.qos:
+                    state.hand_out(message)
+        except BaseException as error:
             self._has_ended = True
-            self._rest()
+            if isinstance(error, GeneratorExit):  # there is no loop any more, and nobody who waits
+                self._rested = None
             raise
         finally:
             self._task = None
+            self._rest()
 
     def _failed(self, message: Message, error: BaseException) -> bool:
         """The handler has raised; return whether it is not to be called again because of that."""
         # The message is not acknowledged: the server delivers it again in the next connection.
         self._state.reject(message)
-        if isinstance(error, GeneratorExit):  # there is no loop any more, and nobody who waits
-            self._rested = None
+        if isinstance(error, GeneratorExit):
             return True
         self._client.driver.pump_soon()  # it may have held back the acknowledgements of others
         if isinstance(error, (KeyboardInterrupt, SystemExit)):  # they end the event loop

@@ -345,9 +345,42 @@ def test_a_task_that_is_cancelled_handles_nothing_more(way: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert subscription.buffered == 1
+        client.publish_nowait("next")
+        while subscription.buffered == 1:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert subscription.buffered == 2
         assert len(tasks) == 1
 
-    run_beside(sends(publish(b"1", 1, 1) + publish(b"2", 1, 2)), scenario)
+    def script(call: Call) -> None:
+        subscribed(call)
+        call.send(publish(b"1", 1, 1) + publish(b"2", 1, 2))
+        call.read_until(0x30)
+        call.send(publish(b"3", 1, 3))
+        call.read_to_end()
+
+    run_beside(script, scenario)
+
+
+def test_a_handler_that_will_not_be_cancelled_is_called_no_more_when_the_client_closes() -> None:
+    async def scenario(client: AsyncClient) -> None:
+        calls: list[bytes] = []
+        entered = asyncio.Event()
+
+        async def handler(message: Message) -> None:
+            calls.append(message.payload)
+            entered.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+        await client.connect()
+        await client.subscribe("t", handler=handler)
+        await asyncio.wait_for(entered.wait(), TIMEOUT)
+        await client.close(0.05)
+        assert calls == [b"1"]
+
+    run_beside(sends(publish(b"1") + publish(b"2")), scenario)
 
 
 def test_a_handler_that_will_never_be_done_is_called_no_more_when_the_client_closes() -> None:
