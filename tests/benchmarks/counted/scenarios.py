@@ -272,8 +272,13 @@ async def aio_receive(bench: Bench, version: Version, qos: int) -> None:
             await done
             await source.acknowledged(source.sent)
 
+        async def handled_singly(count: int) -> None:
+            for _ in range(count):
+                await handled(1)
+
         async with client.subscribe(TOPIC, qos=qos, handler=handle):
             await _count(bench, f"{start} by a function", handled)
+            await _count(bench, f"{start} by a function, one by one", handled_singly, SINGLE)
         async with client.subscribe(TOPIC, qos=qos, handler=handle_awaited):
             await _count(bench, f"{start} by a coroutine", handled)
 
