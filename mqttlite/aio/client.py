@@ -387,7 +387,7 @@ class AsyncClient(ClientBase):
         """A handler has raised."""
         _log.error("the handler for %r raised", message.topic, exc_info=error)
         if self._on_error is not None:
-            self._call(self._on_error, error, message)
+            self.driver.loop.call_soon(self._call, self._on_error, error, message)
 
     def report(self, event: Event) -> None:
         """Something has happened to the connection."""
@@ -407,6 +407,7 @@ class AsyncClient(ClientBase):
             self._call(self._on_dropped, dropped)
 
     def _call(self, callback: Any, *args: Any) -> None:
+        handled_by.set(None)  # the connection may have been read from in a handler's context
         try:
             callback(*args)
         except Exception:

@@ -74,7 +74,7 @@ class Driver:
         if self._loop is None or self._loop.is_closed():
             loop = self._loop = asyncio.get_running_loop()
             # Asyncio's own loops call monotonic() in a method of theirs: a call less.
-            is_plain = type(loop).time is asyncio.BaseEventLoop.time
+            is_plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
             self._time = monotonic if is_plain else loop.time
         return self._loop
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, copy_context
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,36 +57,46 @@ class Handling:
         """Messages have come: handle them. The driver calls this, and pumps afterwards."""
         if not self._is_busy:
             self._is_busy = True
-            self._context.run(self._work)
+            self._turn()
 
     def wake(self) -> None:
         """There are messages, or there will be none: see to them in the loop's next turn."""
         if not self._is_busy:
             self._is_busy = True
-            self._work_soon()
+            self._turn_soon()
 
-    def _work_soon(self) -> None:
-        self._client.driver.handling_lasts(self)
-        self._client.driver.loop.call_soon(self._work, context=self._context)
+    def _turn_soon(self) -> None:
+        driver = self._client.driver
+        driver.handling_lasts(self)
+        driver.loop.call_soon(self._turn)
 
-    def _work(self) -> None:
-        """Handle what there is; what is to be awaited, and all behind it, is left to a task."""
+    def _turn(self) -> None:
+        """Handle messages for a while, and see to it that the rest of them is handled, too."""
+        state, driver = self._state, self._client.driver
+        pending = self._context.run(self._work)
+        if state.is_full and not driver.is_pump_scheduled:
+            driver.pump_soon()  # reading may go on
+        if pending is not None:
+            self._start(*pending)
+        elif state.buffer and not self._has_ended:
+            self._turn_soon()
+        else:
+            self._rest()
+
+    def _work(self) -> tuple[Message, Awaitable[object]] | None:
+        """Handle messages up to one whose result is to be awaited: return it, and the result."""
         state, driver, handler = self._state, self._client.driver, self._handler
         buffer = state.buffer
         for _ in range(_MOST_IN_A_ROW):
             if not buffer or self._has_ended:
-                self._rest()
-                return
+                break
             message = buffer.popleft()
             if message.qos:
                 state.hand_out(message)
             try:
                 result: Any = handler(message)
                 if result is not None and isawaitable(result):
-                    driver.handling_lasts(self)
-                    going_on = self._go_on(message, result)
-                    self._task = driver.loop.create_task(going_on, context=self._context)
-                    return
+                    return message, result
             except BaseException as error:
                 if self._failed(message, error):
                     driver.loop.call_soon(_raise, error)
@@ -96,7 +107,32 @@ class Handling:
                     taken.accept()
                     if not driver.is_pump_scheduled:
                         driver.pump_soon()
-        self._work_soon()
+        return None
+
+    def _start(self, message: Message, result: Awaitable[object]) -> None:
+        """Let a task await a result, and go on with the messages behind it."""
+        driver = self._client.driver
+        loop = driver.loop
+        driver.handling_lasts(self)
+        going_on = self._go_on(message, result)
+        if loop.get_task_factory() is None:
+            task = loop.create_task(going_on, context=self._context)
+        else:  # it need not know of contexts
+            task = self._context.run(loop.create_task, going_on)
+        if not task.done():  # as an eager one may be
+            self._task = task
+            task.add_done_callback(partial(self._ended, message, result))
+
+    def _ended(self, message: Message, result: Awaitable[object], task: asyncio.Task[None]) -> None:
+        """A task has ended; one that was cancelled before it began has not seen to anything."""
+        if self._task is task:
+            if isinstance(result, Coroutine):
+                result.close()
+            self._task = None
+            self._has_ended = True
+            self._state.reject(message)
+            self._client.driver.pump_soon()
+            self._rest()
 
     async def _go_on(self, message: Message, result: Any) -> None:
         """Await what the handler has returned for a message, and handle those behind it."""
@@ -110,6 +146,9 @@ class Handling:
                         result = handler(message)
                     if result is not None and isawaitable(result):
                         await result
+                except GeneratorExit:  # there is no loop any more
+                    state.reject(message)
+                    raise
                 except BaseException as error:
                     if self._failed(message, error):
                         raise
@@ -132,7 +171,7 @@ class Handling:
                     state.hand_out(message)
         except BaseException as error:
             self._has_ended = True
-            if isinstance(error, GeneratorExit):  # there is no loop any more, and nobody who waits
+            if isinstance(error, GeneratorExit):  # and so nobody who waits
                 self._rested = None
             raise
         finally:
@@ -143,8 +182,6 @@ class Handling:
         """The handler has raised; return whether it is not to be called again because of that."""
         # The message is not acknowledged: the server delivers it again in the next connection.
         self._state.reject(message)
-        if isinstance(error, GeneratorExit):
-            return True
         self._client.driver.pump_soon()  # it may have held back the acknowledgements of others
         if isinstance(error, (KeyboardInterrupt, SystemExit)):  # they end the event loop
             self._has_ended = True

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mqttlite.aio import AsyncClient, AsyncSubscription
+from mqttlite.aio.handling import handled_by
 from mqttlite.aio.link import Link
 from mqttlite.message import Message
 from tests.shells.brokers import embedded
@@ -29,7 +30,7 @@ def run_beside(script: Script, scenario: Scenario, **options: Any) -> None:
 
     async def run() -> None:
         with Peer(script) as peer:
-            client = AsyncClient(peer.url, version="5.0", **SILENT, **options)
+            client = AsyncClient(peer.url, version="5.0", **{**SILENT, **options})
             try:
                 await scenario(client)
             finally:
@@ -383,7 +384,9 @@ def test_a_handler_that_will_not_be_cancelled_is_called_no_more_when_the_client_
     run_beside(sends(publish(b"1") + publish(b"2")), scenario)
 
 
-def test_a_handler_that_will_never_be_done_is_called_no_more_when_the_client_closes() -> None:
+def test_a_handler_that_will_never_be_done_is_called_no_more_when_the_client_closes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """It makes itself a message for each that it handles."""
 
     async def scenario(client: AsyncClient) -> None:
@@ -406,7 +409,9 @@ def test_a_handler_that_will_never_be_done_is_called_no_more_when_the_client_clo
             await asyncio.sleep(0)
         assert calls == before > 0
 
-    run_beside(sends(publish(b"x")), scenario)
+    with caplog.at_level(logging.WARNING, "mqttlite.aio"):
+        run_beside(sends(publish(b"x")), scenario)
+    assert not caplog.records  # it is at nothing that would have to end
 
 
 def test_reading_goes_on_when_half_of_a_full_buffer_is_handled() -> None:
@@ -596,3 +601,203 @@ def test_a_subscription_with_a_handler_ends_with_an_error(
     texts = [record.getMessage() for record in caplog.records if record.name == "mqttlite.aio"]
     assert len(texts) == 1
     assert texts[0].startswith("the subscription to t ended: ")
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("together", [True, False], ids=["with SUBACK", "behind SUBACK"])
+def test_a_full_buffer_is_read_into_again_when_it_was_handled(plain: bool, together: bool) -> None:
+    """Many times more than fit, which only pauses the reading, whatever else comes with them."""
+    count = 10_000
+
+    def script(call: Call) -> None:
+        accept("5.0", call)
+        request = call.read_until(0x82)
+        suback = b"\x90\x04" + request[2:4] + b"\0\x02"
+        if together:
+            call.send(suback + publish(b"x") * 10)
+        else:
+            call.send(suback)
+            call.send(publish(b"x") * 10)
+        call.read_until(0x30)
+        call.send(publish(b"x") * (count - 10))
+        call.read_to_end()
+
+    async def scenario(client: AsyncClient) -> None:
+        handled = 0
+        some, everything = asyncio.Event(), asyncio.Event()
+
+        def handler(_message: Message) -> None:
+            nonlocal handled
+            handled += 1
+            if handled == 10:
+                some.set()
+            if handled == count:
+                everything.set()
+
+        async def handle(message: Message) -> None:
+            handler(message)
+
+        await client.connect()
+        handler_or_coroutine = handler if plain else handle
+        await client.subscribe("t", handler=handler_or_coroutine, buffer_size=2, when_full="pause")
+        await asyncio.wait_for(some.wait(), TIMEOUT)
+        client.publish_nowait("next")
+        await asyncio.wait_for(everything.wait(), TIMEOUT)
+
+    run_beside(script, scenario)
+
+
+def two_arguments(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[Any]:
+    """A task factory as they were before there was a context to be given."""
+    return asyncio.Task(coroutine, loop=loop)
+
+
+@pytest.mark.parametrize("name", ["eager", "old"])
+def test_loops_that_make_other_tasks(topic: str, name: str) -> None:
+    factory: Any = two_arguments
+    if name == "eager":
+        factory = getattr(asyncio, "eager_task_factory", None)
+        if factory is None:
+            pytest.skip("since Python 3.12")
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        handled: asyncio.Queue[tuple[bytes, str]] = asyncio.Queue()
+
+        async def handle(message: Message) -> None:
+            if message.payload != b"1":
+                await asyncio.sleep(0)
+            handled.put_nowait((message.payload, variable.get()))
+
+        with embedded() as broker:
+            async with AsyncClient(broker.url) as client:
+                variable.set("that of subscribe()")
+                await client.subscribe(topic, qos=1, handler=handle)
+                for payload in (b"1", b"2", b"3"):
+                    await client.publish(topic, payload, qos=1, timeout=TIMEOUT)
+                for payload in (b"1", b"2", b"3"):
+                    expected = payload, "that of subscribe()"
+                    assert await asyncio.wait_for(handled.get(), TIMEOUT) == expected
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ack", ["auto", "manual"])
+def test_a_task_is_cancelled_before_it_has_begun(ack: Any) -> None:
+    """Its message is given up, and holds back no other; closing does not wait for it."""
+
+    def script(call: Call) -> None:
+        subscribed(call, 3)
+        messages = [publish(b"x", 1, number, topic) for number, topic in enumerate("abc", 1)]
+        call.send(b"".join(messages))
+        assert call.read_packet() == answer(1, 1)
+        assert call.read_packet() == answer(1, 3)
+        acknowledged.put(None)
+        call.read_to_end()
+
+    acknowledged: Queue[None] = Queue()
+
+    async def scenario(client: AsyncClient) -> None:
+        began: list[Message] = []
+        handled = asyncio.get_running_loop().create_future()
+
+        async def handler(message: Message) -> None:
+            began.append(message)
+
+        await client.connect()
+        await client.subscribe("a", qos=1, handler=lambda _: handled.set_result(None))
+        await client.subscribe("b", qos=1, handler=handler, ack=ack)
+        await client.subscribe("c", qos=1, handler=lambda _: None)
+        await asyncio.wait_for(handled, TIMEOUT)
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+        task.cancel()
+        while not task.done():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not client.driver.handling
+        assert not began
+        await asyncio.to_thread(acknowledged.get, timeout=TIMEOUT)
+
+    run_beside(script, scenario)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("error", [asyncio.CancelledError, ValueError])
+def test_on_error_raises_what_it_likes(error: type[BaseException], plain: bool) -> None:
+    """The other subscriptions go on, and the connection does."""
+
+    def on_error(_error: BaseException, _message: Message) -> None:
+        raise error("from on_error")
+
+    def script(call: Call) -> None:
+        subscribed(call, 2)
+        call.send(publish(b"1", topic="a") + publish(b"1", topic="b"))
+        call.read_until(0x30)
+        call.send(publish(b"2", topic="a") + publish(b"2", topic="b"))
+        call.read_to_end()
+
+    async def scenario(client: AsyncClient) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        handled: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def fail(_message: Message) -> None:
+            raise KeyError("a fault")
+
+        async def fail_later(message: Message) -> None:
+            fail(message)
+
+        await client.connect()
+        await client.subscribe("a", handler=fail if plain else fail_later)
+        await client.subscribe("b", handler=lambda message: handled.put_nowait(message.payload))
+        assert await asyncio.wait_for(handled.get(), TIMEOUT) == b"1"
+        client.publish_nowait("next")
+        assert await asyncio.wait_for(handled.get(), TIMEOUT) == b"2"
+
+    run_beside(script, scenario, on_error=on_error)
+
+
+def test_callbacks_are_not_called_on_behalf_of_a_handler() -> None:
+    """Though it may be a handler's doing that the connection is read from again."""
+    called_by: list[object] = []
+    disconnected = asyncio.Event()
+
+    def script(call: Call) -> None:
+        subscribed(call)
+        call.send(publish(b"x") * 30)
+        call.read_until(0x30)
+
+    def on_disconnect(_event: object) -> None:
+        called_by.append(handled_by.get())
+        disconnected.set()
+
+    async def scenario(client: AsyncClient) -> None:
+        calls = 0
+
+        async def handler(_message: Message) -> None:
+            nonlocal calls
+            await asyncio.sleep(0)
+            calls += 1
+            if calls == 30:
+                client.publish_nowait("enough")
+
+        await client.connect()
+        await client.subscribe("t", handler=handler, buffer_size=5, when_full="pause")
+        await asyncio.wait_for(disconnected.wait(), TIMEOUT)
+
+    run_beside(script, scenario, on_disconnect=on_disconnect)
+    assert called_by[0] is None
+
+
+def test_a_loop_whose_clock_was_replaced() -> None:
+    """As those who test with a virtual time do it."""
+
+    async def scenario(client: AsyncClient) -> None:
+        loop = asyncio.get_running_loop()
+        real = loop.time
+        loop.time = lambda: real() + 1e6  # type: ignore[method-assign]
+        await client.connect()
+        deadline = client._core.next_deadline()
+        assert deadline is not None
+        assert 0 < deadline - loop.time() < 60
+
+    run_beside(sends(), scenario, keep_alive=60)
