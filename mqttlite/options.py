@@ -146,6 +146,9 @@ class TLS:
     the URL. ``alpn`` names the application protocols to offer, ``["mqtt"]`` for example.
     ``context`` is an ``ssl.SSLContext`` of your own, which is used as it is, but for
     ``server_hostname``. ``verify=False`` accepts any certificate: for tests only.
+
+    Files are read when a connection is opened. Where ``certificate`` is not given, what was read
+    serves all connections with the same settings, until the files change.
     """
 
     ca_file: str | PathLike[str] | None = None

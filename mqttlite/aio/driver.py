@@ -23,7 +23,7 @@ from mqttlite.client import (
     Question,
     Reporter,
 )
-from mqttlite.layers.stack import Layer, make_layer
+from mqttlite.layers.stack import Layer, make_layer, needs_time
 from mqttlite.protocol.session import Answer, Answerable
 
 FLUSH_SIZE: Final = 64 * 1024
@@ -289,7 +289,10 @@ class Driver:
         endpoint = action.endpoint
         layer: Layer | None = None
         if endpoint.tls or endpoint.is_websocket:
-            layer = await asyncio.to_thread(make_layer, action)
+            if needs_time(action):
+                layer = await asyncio.to_thread(make_layer, action)
+            else:
+                layer = make_layer(action)
         links: list[Link] = []
 
         def make_link() -> Link:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 from mqttlite.client import Dial
@@ -105,11 +106,21 @@ class Stack:
         return f"{self._lower.describe()}, {self._upper.describe()}"
 
 
+def needs_time(dial: Dial) -> bool:
+    """Whether ``make_layer()`` has files to read, certificates or modules."""
+    endpoint = dial.endpoint
+    if endpoint.tls:
+        tls = sys.modules.get("mqttlite.layers.tls")
+        if tls is None or not tls.has_context(dial.tls):
+            return True
+    return endpoint.is_websocket and "mqttlite.layers.websocket" not in sys.modules
+
+
 def make_layer(dial: Dial) -> Layer | None:
     """Make the layers that a connection needs; None: it needs none.
 
-    It may take some time: certificates are read, and modules loaded. Raises OSError or
-    ssl.SSLError for files that cannot be used, NotSupported for a package that is missing.
+    It may take some time, see ``needs_time()``. Raises OSError or ssl.SSLError for files that
+    cannot be used, NotSupported for a package that is missing.
     """
     endpoint = dial.endpoint
     layer: Layer | None = None

@@ -1,13 +1,24 @@
 """TLS as a layer without input or output, the same for both clients."""
 
+import os
 import ssl
+import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from mqttlite.options import TLS
 
 _READ_SIZE: Final = 64 * 1024
+
+_MOST_KEPT: Final = 8
+"""Contexts, each of which has some 150 certificates in it if it has the system's."""
+
+_ROOTS_ARE_FILES: Final = sys.platform != "win32"
+
+_kept: dict[object, ssl.SSLContext] = {}
+_lock: Final = Lock()
 
 
 class TlsLayer:
@@ -86,12 +97,56 @@ class TlsLayer:
 
 
 def make_context(tls: TLS) -> ssl.SSLContext:
-    """Build the SSLContext that ``TLS`` describes. Reads files, so it may take some time.
+    """Return the SSLContext that ``TLS`` describes, a kept one or a new one.
 
-    Raises OSError or ssl.SSLError for files that cannot be used.
+    To read the system's roots takes more time than all the rest of a connection, and memory: one
+    context serves all connections with the same settings, until a file changes. What has a key
+    of its own in it is not kept. Raises OSError or ssl.SSLError for files that cannot be used.
     """
     if tls.context is not None:
         return tls.context
+    key = _key(tls)
+    with _lock:
+        context = _kept.get(key)
+    if context is None:
+        context = _build_context(tls)
+        if key is not None:
+            with _lock:
+                if len(_kept) >= _MOST_KEPT:
+                    del _kept[next(iter(_kept))]
+                _kept[key] = context
+    return context
+
+
+def has_context(tls: TLS) -> bool:
+    """Whether ``make_context()`` reads no files, so that it takes no time worth mentioning."""
+    return tls.context is not None or _key(tls) in _kept
+
+
+def _key(tls: TLS) -> object:
+    """What a context can be known by, with the state of the files; None: it is not to be kept."""
+    if tls.certificate is not None:
+        return None
+    if tls.ca_file is not None:
+        files = [str(tls.ca_file)]
+    elif not _ROOTS_ARE_FILES:  # that they have changed is not to be seen
+        return None
+    else:
+        paths = ssl.get_default_verify_paths()
+        files = [path for path in (paths.cafile, paths.capath) if path]
+    return tls.verify, *tls.alpn, *map(_state, files)
+
+
+def _state(file: str) -> object:
+    """What is different when the file is another one, or there is none."""
+    try:
+        state = os.stat(file)  # noqa: PTH116 - a Path would only be made for it
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _build_context(tls: TLS) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
     if not tls.verify:
         context.check_hostname = False

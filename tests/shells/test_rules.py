@@ -81,6 +81,7 @@ async def test_the_context_is_not_built_where_it_would_block(
         return make_context(tls)
 
     monkeypatch.setattr(mqttlite.layers.tls, "make_context", watched)
+    monkeypatch.setattr(mqttlite.layers.tls, "_kept", {})
     with Peer(lambda call: call.read(1)) as peer, pytest.raises(mqttlite.ConnectFailed):
         await bench.client(peer.url.replace("mqtt:", "mqtts:")).connect()
     assert threads

@@ -12,6 +12,7 @@ Only its client for MQTT 3.1.1 has callbacks for filters: it is the one of ``dis
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from threading import Event
 from uuid import uuid4
 
@@ -29,12 +30,13 @@ def ignore(_data: object) -> None:
     """What the callback is when nothing is to be done."""
 
 
-def tls_context(run: Run) -> io.ClientTlsContext | None:
+@cache
+def tls_context(ca_file: str | None) -> io.ClientTlsContext | None:
     """With TLS, one that trusts the authority."""
-    if run.ca_file is None:
+    if ca_file is None:
         return None
     options = io.TlsContextOptions()
-    options.override_default_trust_store_from_path(ca_filepath=run.ca_file)
+    options.override_default_trust_store_from_path(ca_filepath=ca_file)
     return io.ClientTlsContext(options)
 
 
@@ -50,7 +52,7 @@ def new_client(
         mqtt5.ClientOptions(
             host_name=run.host,
             port=run.port,
-            tls_ctx=tls_context(run),
+            tls_ctx=tls_context(run.ca_file),
             connect_options=mqtt5.ConnectPacket(
                 client_id=f"bench-{uuid4().hex}", keep_alive_interval_sec=60
             ),
@@ -201,7 +203,7 @@ def dispatch(run: Run) -> None:
             done.set()
 
     connection = mqtt.Connection(
-        mqtt.Client(tls_ctx=tls_context(run)),
+        mqtt.Client(tls_ctx=tls_context(run.ca_file)),
         run.host,
         run.port,
         f"bench-{uuid4().hex}",

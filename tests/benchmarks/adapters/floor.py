@@ -7,7 +7,6 @@ Protocol of asyncio. MQTT 3.1.1. Nothing is validated, kept or handed to anybody
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Generator
 from time import perf_counter_ns
 
@@ -181,10 +180,8 @@ def dial(run: Run) -> socket.socket:
     """Open a connection."""
     sock = socket.create_connection((run.host, run.port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if run.ca_file:
-        sock = ssl.create_default_context(cafile=run.ca_file).wrap_socket(
-            sock, server_hostname=run.host
-        )
+    if run.tls_context is not None:
+        sock = run.tls_context.wrap_socket(sock, server_hostname=run.host)
     drive(sock, connecting())
     return sock
 
@@ -263,8 +260,7 @@ class Driven(asyncio.Protocol):
 
 async def open_driven(run: Run) -> Driven:
     """Open a connection."""
-    context = ssl.create_default_context(cafile=run.ca_file) if run.ca_file else None
     loop = asyncio.get_running_loop()
-    _, driven = await loop.create_connection(Driven, run.host, run.port, ssl=context)
+    _, driven = await loop.create_connection(Driven, run.host, run.port, ssl=run.tls_context)
     await driven.run(connecting())
     return driven

@@ -1,9 +1,9 @@
 """Client, with threads: ``publish()`` that waits at QoS 0, and handlers."""
 
 from threading import Event
-from time import perf_counter_ns
 
 from mqttlite import Message
+from tests.benchmarks.adapters import synchronous
 from tests.benchmarks.adapters.mqttlite_sync import make_client
 from tests.benchmarks.adapters.run import Run
 
@@ -57,19 +57,16 @@ def dispatch(run: Run) -> None:
 
 
 def round_trips(run: Run) -> None:
-    """The handler wakes up the thread that publishes."""
+    """The handler publishes the next message."""
     payload = run.payload
-    back = Event()
+
+    def send() -> None:
+        client.publish_nowait(run.topic, payload, qos=run.qos)
+
+    on_message, measure = synchronous.round_trips(run, send)
     with make_client(run) as client:
-        client.subscribe(run.topic, qos=run.qos, handler=lambda _message: back.set())
-        run.start()
-        for _ in range(run.count):
-            started = perf_counter_ns()
-            client.publish_nowait(run.topic, payload, qos=run.qos)
-            back.wait()
-            back.clear()
-            run.latencies.append(perf_counter_ns() - started)
-        run.stop()
+        client.subscribe(run.topic, qos=run.qos, handler=on_message)
+        measure()
 
 
 def echo(run: Run) -> None:

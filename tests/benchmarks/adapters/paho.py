@@ -23,8 +23,8 @@ def make_client(run: Run) -> mqtt.Client:
     """A client as for all scenarios."""
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.max_inflight_messages_set(max(run.window, run.burst))
-    if run.ca_file:
-        client.tls_set(run.ca_file)
+    if run.tls_context is not None:
+        client.tls_set_context(run.tls_context)
     return client
 
 

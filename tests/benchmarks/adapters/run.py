@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 
@@ -53,9 +54,9 @@ class Run:
         """As ``window``, but of big messages no more than is good for some clients."""
         return max(1, min(self.window, AT_ONCE // self.size))
 
-    @property
+    @cached_property
     def tls_context(self) -> ssl.SSLContext | None:
-        """With TLS, a new context that trusts the authority."""
+        """With TLS, a context that trusts the authority: one for all clients of the process."""
         return ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
 
     @property

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+import mqttlite.layers.tls
 from mqttlite.client import Dial
 from mqttlite.endpoint import Endpoint
 from mqttlite.enums import ProtocolVersion
-from mqttlite.layers.stack import Layer, Stack, make_layer
-from mqttlite.layers.tls import TlsLayer
+from mqttlite.layers.stack import Layer, Stack, make_layer, needs_time
+from mqttlite.layers.tls import TlsLayer, make_context
 from mqttlite.layers.websocket import WebSocketLayer
 from mqttlite.options import TLS
+from tests.support.certificates import make_certificates
 
 
 class Paper:
@@ -125,6 +128,26 @@ def layer_of(url: str, **options: object) -> Layer | None:
 def test_plain() -> None:
     assert layer_of("mqtt://h") is None
     assert layer_of("unix:///s") is None
+
+
+def test_what_needs_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tls = TLS(ca_file=make_certificates(tmp_path).ca_file)
+    monkeypatch.setattr(mqttlite.layers.tls, "_kept", {})
+
+    def needs(url: str, *, not_loaded: str = "") -> bool:
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, f"mqttlite.layers.{not_loaded}", raising=False)
+            return needs_time(Dial(Endpoint.parse(url), tls=tls))
+
+    assert not needs("mqtt://h")
+    assert needs("mqtts://h")
+    make_context(tls)
+    assert not needs("mqtts://h")
+    assert needs("mqtts://h", not_loaded="tls")
+    assert not needs("ws://h")
+    assert not needs("wss://h")
+    assert needs("ws://h", not_loaded="websocket")
+    assert needs("wss://h", not_loaded="websocket")
 
 
 def test_tls_asks_for_the_name() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +13,8 @@ import certifi
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from mqttlite.layers.tls import TlsLayer, make_context
+import mqttlite.layers.tls
+from mqttlite.layers.tls import TlsLayer, has_context, make_context
 from mqttlite.options import TLS
 from tests.behaviour import rule
 from tests.support.certificates import Certificates, make_certificates
@@ -20,6 +23,14 @@ from tests.support.certificates import Certificates, make_certificates
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[object, ssl.SSLContext]:
+    """No context is left from the test before."""
+    contexts: dict[object, ssl.SSLContext] = {}
+    monkeypatch.setattr(mqttlite.layers.tls, "_kept", contexts)
+    return contexts
 
 
 class Peer:
@@ -247,6 +258,97 @@ def test_defaults_of_the_context() -> None:
     lax = make_context(TLS(verify=False))
     assert lax.verify_mode is ssl.CERT_NONE
     assert lax.check_hostname is False
+
+
+class TestKeptContexts:
+    def test_one_serves_all_with_the_same_settings(self, files: Certificates) -> None:
+        assert not has_context(TLS(ca_file=files.ca_file))
+        context = make_context(TLS(ca_file=files.ca_file))
+        assert has_context(TLS(ca_file=str(files.ca_file)))
+        assert make_context(TLS(ca_file=str(files.ca_file))) is context
+        name = TLS(ca_file=files.ca_file, server_hostname="other")  # is that of a connection
+        assert make_context(name) is context
+
+    def test_other_settings_have_another_one(self, files: Certificates) -> None:
+        settings = [
+            TLS(ca_file=files.ca_file),
+            TLS(ca_file=files.other_ca_file),
+            TLS(ca_file=files.ca_file, alpn=["mqtt"]),
+            TLS(ca_file=files.ca_file, alpn=["mqtt", "other"]),
+            TLS(),
+            TLS(verify=False),
+        ]
+        contexts = [make_context(tls) for tls in settings]
+        assert len(set(contexts)) == len(settings)
+        assert [make_context(tls) for tls in settings] == contexts
+
+    def test_a_file_is_read_again_when_it_has_changed(
+        self, files: Certificates, tmp_path: Path
+    ) -> None:
+        tls = TLS(ca_file=tmp_path / "ca.pem")
+        shutil.copy(files.ca_file, tmp_path / "ca.pem")
+        old = make_context(tls)
+        shutil.copy(files.other_ca_file, tmp_path / "ca.pem")
+        os.utime(tmp_path / "ca.pem", ns=(0, 0))  # else it may be as old as the other one
+        assert not has_context(tls)
+        new = make_context(tls)
+        assert new.get_ca_certs() != old.get_ca_certs()
+        shutil.copy(files.ca_file, tmp_path / "new")
+        os.utime(tmp_path / "new", ns=(0, 0))
+        (tmp_path / "new").replace(tmp_path / "ca.pem")
+        assert make_context(tls).get_ca_certs() == old.get_ca_certs()
+        (tmp_path / "ca.pem").unlink()
+        with pytest.raises(OSError, match="No such file"):
+            make_context(tls)
+
+    @pytest.mark.parametrize("which", ["cafile", "capath"])
+    def test_the_systems_roots_are_read_again_when_they_have_changed(
+        self, which: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "cafile").touch()
+        (tmp_path / "capath").mkdir()
+        roots: dict[str, Any] = {name: str(tmp_path / name) for name in ("cafile", "capath")}
+        paths = ssl.get_default_verify_paths()._replace(**roots)
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+        context = make_context(TLS())
+        assert make_context(TLS()) is context
+        os.utime(tmp_path / which, ns=(0, 0))
+        assert not has_context(TLS())
+        assert make_context(TLS()) is not context
+
+    def test_where_the_systems_roots_are_in_no_file(
+        self, files: Certificates, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mqttlite.layers.tls, "_ROOTS_ARE_FILES", False)
+        make_context(TLS())
+        assert not has_context(TLS())
+        make_context(TLS(ca_file=files.ca_file))
+        assert has_context(TLS(ca_file=files.ca_file))
+
+    def test_a_key_of_ones_own_is_not_kept(
+        self, files: Certificates, kept: dict[object, ssl.SSLContext]
+    ) -> None:
+        tls = good(files, certificate=files.client_certificate, private_key=files.client_key)
+        make_context(tls)
+        assert not has_context(tls)
+        assert not kept
+
+    def test_one_of_the_programs_own_needs_not_be_kept(
+        self, kept: dict[object, ssl.SSLContext]
+    ) -> None:
+        tls = TLS(context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        make_context(tls)
+        assert has_context(tls)
+        assert not kept
+
+    def test_only_so_many_are_kept(
+        self, files: Certificates, kept: dict[object, ssl.SSLContext]
+    ) -> None:
+        settings = [TLS(ca_file=files.ca_file, alpn=[f"{i}"]) for i in range(9)]
+        for tls in settings:
+            make_context(tls)
+        assert len(kept) == 8
+        assert [has_context(tls) for tls in settings] == [False] + [True] * 8
 
 
 class TestRoots:
