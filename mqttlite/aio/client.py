@@ -47,8 +47,9 @@ class AsyncClient(ClientBase):
     """An MQTT client for asyncio; ``Client`` is the same for threads.
 
     Use it in an ``async with`` block, which connects and closes, or call ``connect()`` and
-    ``close()``. It belongs to the event loop in which it is used, and to one thread. The
-    arguments are those of ``ClientBase``.
+    ``close()``. It belongs to the event loop in which it is used, and to one thread; if that
+    loop is closed under a connection, this is lost, and the client goes on in the next loop.
+    The arguments are those of ``ClientBase``.
     """
 
     def _set_up(self, options: ClientOptions) -> ClientCore:
@@ -242,7 +243,8 @@ class AsyncClient(ClientBase):
         Args:
             topic_filters: One filter, or several that share the options.
             qos: The highest QoS at which to receive.
-            handler: Called with every message, one after the other; a coroutine is awaited.
+            handler: Called with every message, one after the other; a coroutine is awaited. A
+                plain function should return soon: it is called where the network is read.
                 Without it, iterate over the subscription.
             no_local: Do not receive what this client itself publishes.
             retain_as_published: Keep the RETAIN flag as the publisher set it.

@@ -72,11 +72,30 @@ class Driver:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop that the client belongs to: the first in which it was used."""
         if self._loop is None or self._loop.is_closed():
-            loop = self._loop = asyncio.get_running_loop()
+            was_used, loop = self._loop is not None, asyncio.get_running_loop()
+            self._loop = loop
             # Asyncio's own loops call monotonic() in a method of theirs: a call less.
             is_plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
             self._time = monotonic if is_plain else loop.time
+            if was_used:
+                self._begin_anew(loop)
         return self._loop
+
+    def _begin_anew(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What was to happen in the loop before never will, for that was closed."""
+        self._timer = self._asking = self._called = None
+        self._hanging_up = False
+        dialing, self._dialing = self._dialing, None
+        link, self._link = self._link, None
+        if link is not None:
+            link.forsake()
+        if link is not None or dialing is not None:
+            error = ConnectionAbortedError("the event loop of the connection was closed")
+            self.core.transport_closed(loop.time(), error)
+        for handling in list(self.handling):
+            handling.begin_anew()
+        self.is_pump_scheduled = True
+        loop.call_soon(self._pump_now)
 
     def now(self) -> float:
         """The loop's time."""
@@ -99,7 +118,10 @@ class Driver:
 
     def add_waiter(self, operation: Operation[Any] | DeliveryState) -> asyncio.Future[None]:
         """Return a future that is done when an operation is, which is not done yet."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            loop = self.loop
+        future: asyncio.Future[None] = loop.create_future()
         if operation.waiters is None:
             operation.waiters = [future]
         else:
@@ -134,11 +156,18 @@ class Driver:
 
         The first message of a turn goes out at once, for there may be no other.
         """
-        if self._has_written or self._link is None or not self._link.is_writable:
+        link, loop = self._link, self._loop
+        if (
+            self._has_written
+            or link is None
+            or not link.is_writable
+            or loop is None
+            or loop.is_closed()
+        ):
             self.pump_soon()
         else:
             self._has_written = True
-            self._write(self._link)
+            self._write(link)
 
     def pump_soon(self) -> None:
         """Pump in the loop's next turn, or now if much has gathered."""
@@ -170,7 +199,10 @@ class Driver:
             for operation in finished:
                 for future in operation.waiters or ():
                     if not future.done():
-                        future.set_result(None)
+                        try:
+                            future.set_result(None)
+                        except RuntimeError:  # its loop was closed, with who waits in it
+                            continue
         if core.events or core.notices or core.drops.new or core.question is not self._question:
             self._pass_on_news()
         if core.has_ready:

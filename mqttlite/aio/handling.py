@@ -207,6 +207,16 @@ class Handling:
                 filters = ", ".join(state.topic_filters)
                 _log.warning("the subscription to %s ended: %s", filters, state.failure)
 
+    def begin_anew(self) -> None:
+        """There is another loop: in the one before, nothing goes on."""
+        self._rested = None
+        if self._task is None:
+            self._turn_soon()
+        else:  # as if it had been cancelled
+            self._task = None
+            self._has_ended = True
+            self._rest()
+
     async def stop(self, timeout: float) -> None:
         """Let the handler finish what it is at, for a while, then cancel it."""
         if not self._is_busy:

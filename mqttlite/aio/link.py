@@ -7,6 +7,7 @@ import ssl
 import sys
 import threading
 from contextlib import suppress
+from socket import SHUT_RDWR
 from typing import Final, Protocol, cast
 
 from mqttlite.errors import MqttError
@@ -193,6 +194,13 @@ class Link(asyncio.BufferedProtocol):
         """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    def forsake(self) -> None:
+        """The loop was closed, so that asyncio cannot close the connection: let the server know."""
+        if self._transport is not None:
+            connection = self._transport.get_extra_info("socket")
+            with suppress(OSError, AttributeError, TypeError):  # uvloop has closed it
+                connection.shutdown(SHUT_RDWR)
 
     def _unpack(self, layer: Layer, data: bytes) -> bytes:
         error: Exception | None = None

@@ -3,9 +3,9 @@
 import os
 import ssl
 import sys
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
 from mqttlite.options import TLS
@@ -17,8 +17,8 @@ _MOST_KEPT: Final = 8
 
 _ROOTS_ARE_FILES: Final = sys.platform != "win32"
 
-_kept: dict[object, ssl.SSLContext] = {}
-_lock: Final = Lock()
+# Connections are opened in several threads: each step with it is one of C.
+_kept: Final[OrderedDict[object, ssl.SSLContext]] = OrderedDict()
 
 
 class TlsLayer:
@@ -106,15 +106,13 @@ def make_context(tls: TLS) -> ssl.SSLContext:
     if tls.context is not None:
         return tls.context
     key = _key(tls)
-    with _lock:
-        context = _kept.get(key)
+    context = _kept.get(key)
     if context is None:
         context = _build_context(tls)
         if key is not None:
-            with _lock:
-                if len(_kept) >= _MOST_KEPT:
-                    del _kept[next(iter(_kept))]
-                _kept[key] = context
+            _kept[key] = context
+            if len(_kept) > _MOST_KEPT:
+                _kept.popitem(last=False)
     return context
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ async def test_the_context_is_not_built_where_it_would_block(
         return make_context(tls)
 
     monkeypatch.setattr(mqttlite.layers.tls, "make_context", watched)
-    monkeypatch.setattr(mqttlite.layers.tls, "_kept", {})
+    monkeypatch.setattr(mqttlite.layers.tls, "_kept", OrderedDict())
     with Peer(lambda call: call.read(1)) as peer, pytest.raises(mqttlite.ConnectFailed):
         await bench.client(peer.url.replace("mqtt:", "mqtts:")).connect()
     assert threads

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import selectors
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from queue import Queue
 from typing import Any
 
 import pytest
 
-from mqttlite.aio import AsyncClient
+import mqttlite.aio.driver
+from mqttlite.aio import AsyncClient, AsyncDelivery
+from mqttlite.enums import Fate
 from mqttlite.message import Message
+from mqttlite.options import Reconnect
 from tests.shells.brokers import embedded
 from tests.shells.lab import TIMEOUT
-from tests.shells.peer import Call, Peer
+from tests.shells.peer import Call, Peer, accept
 from tests.shells.test_written_soon import SILENT, answer, publish, subscribed
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
@@ -39,6 +45,8 @@ class EarlyLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return super().time() - 1_000_000.0
 
+
+NOT_AT_ONCE = Reconnect(first_delay=0.2, maximum_delay=0.2)
 
 LOOPS: dict[str, Factory] = {
     "asyncio": asyncio.SelectorEventLoop,
@@ -95,6 +103,240 @@ def test_a_loop_that_is_left_and_entered_again(topic: str) -> None:
                 client.publish_nowait(topic, b"%d" % number, qos=number % 2)
             assert sorted(runner.run(take(5))) == [b"%d" % number for number in range(5)]
         runner.run(client.close())
+
+
+def sends(call: Call) -> None:
+    """Let a client subscribe, and send it a message."""
+    subscribed(call)
+    call.send(publish(b"x"))
+    call.read_to_end()
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """See that a transport whose loop is closed is gone, of which asyncio warns."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.usefixtures("collected")
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+class TestALoopThatIsClosedUnderAConnection:
+    """As by test frameworks that have a loop for each test: the next one begins anew."""
+
+    def test_closing_ends(self, name: str) -> None:
+        ended = threading.Event()
+
+        def script(call: Call) -> None:
+            subscribed(call)
+            call.read_to_end()
+            ended.set()
+
+        async def connect() -> None:
+            await client.connect()
+            await client.subscribe("t", timeout=TIMEOUT)
+
+        with Peer(script) as peer:
+            client = AsyncClient(peer.url, **SILENT)
+            with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+                runner.run(connect())
+            asyncio.run(asyncio.wait_for(client.close(), TIMEOUT))
+            assert client.is_idle
+            assert ended.wait(TIMEOUT)
+
+    def test_all_goes_on(self, name: str, topic: str) -> None:
+        handled: list[bytes] = []
+
+        async def begin() -> Any:
+            await client.connect()
+            await client.subscribe(topic, qos=2, handler=lambda it: handled.append(it.payload))
+            messages = await client.subscribe(topic, qos=2, timeout=TIMEOUT)
+            await use(messages, 0, 0)  # what is published first goes another way
+            return messages
+
+        async def use(messages: Any, number: int, qos: int = 1) -> None:
+            await client.publish(topic, b"%d" % number, qos=qos, timeout=TIMEOUT)
+            assert (await messages.get(TIMEOUT)).payload == b"%d" % number
+
+        async def go_on() -> None:
+            for number in range(1, 10):
+                await use(messages, number)
+            await client.close()
+
+        with embedded() as broker:
+            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+                messages = runner.run(begin())
+            asyncio.run(go_on())
+            assert handled == [b"%d" % number for number in range(10)]
+
+    def test_before_all_is_written(self, name: str, topic: str) -> None:
+        async def publish_and_stop() -> None:
+            loop.stop()
+            deliveries.extend(client.publish_nowait(topic, qos=1) for _ in range(3))
+
+        async def go_on() -> None:
+            await client.publish(topic, qos=1, timeout=TIMEOUT)
+            await client.close()
+
+        deliveries: list[AsyncDelivery] = []
+        with embedded() as broker:
+            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            loop = LOOPS[name]()
+            loop.run_until_complete(client.connect())
+            task = loop.create_task(publish_and_stop())
+            loop.run_forever()
+            assert task.done()
+            loop.close()
+            asyncio.run(go_on())
+            assert {delivery.fate for delivery in deliveries} == {Fate.ACKNOWLEDGED}
+
+    def test_before_the_next_attempt(self, name: str) -> None:
+        async def connect_and_lose() -> Any:
+            await client.connect()
+            messages = await client.subscribe("t", timeout=TIMEOUT)
+            await asyncio.wait_for(lost.get(), TIMEOUT)
+            return messages
+
+        lost: asyncio.Queue[object] = asyncio.Queue()
+        with Peer(subscribed, sends) as peer:
+            client = AsyncClient(
+                peer.url, reconnect=NOT_AT_ONCE, on_disconnect=lost.put_nowait, **SILENT
+            )
+            with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+                messages = runner.run(connect_and_lose())
+
+            async def take() -> None:
+                assert (await messages.get(TIMEOUT)).payload == b"x"
+                await client.close()
+
+            asyncio.run(take())
+
+    def test_while_it_is_restored(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The task that does it has not even been cancelled."""
+
+        async def connect_and_lose() -> Any:
+            async def dial_for_ever(_endpoint: object) -> None:
+                dials.put_nowait(None)
+                await asyncio.Event().wait()
+
+            dials: asyncio.Queue[None] = asyncio.Queue()
+            await client.connect()
+            messages = await client.subscribe("t", timeout=TIMEOUT)
+            monkeypatch.setattr(mqttlite.aio.driver, "connect_socket", dial_for_ever)
+            lost.set()
+            await asyncio.wait_for(dials.get(), TIMEOUT)
+            return messages
+
+        def lose(call: Call) -> None:
+            subscribed(call)
+            lost.wait(TIMEOUT)
+
+        async def take() -> None:
+            assert (await messages.get(TIMEOUT)).payload == b"x"
+            await client.close()
+
+        lost = threading.Event()
+        with caplog.at_level(logging.CRITICAL, "asyncio"), Peer(lose, sends) as peer:
+            client = AsyncClient(peer.url, reconnect=NOT_AT_ONCE, **SILENT)
+            loop = LOOPS[name]()
+            messages = loop.run_until_complete(connect_and_lose())
+            loop.close()
+            monkeypatch.undo()
+            asyncio.run(take())
+            gc.collect()
+
+    def test_while_somebody_waits(self, name: str, caplog: pytest.LogCaptureFixture) -> None:
+        async def connect() -> None:
+            await client.connect()
+            tasks.append(asyncio.create_task(client.publish("t", qos=1)))
+            await asyncio.to_thread(came.get, timeout=TIMEOUT)
+
+        def read(call: Call) -> None:
+            accept("5.0", call)
+            came.put(call.read_until(0x32))
+            call.read_to_end()
+
+        came: Queue[bytes] = Queue()
+        tasks: list[asyncio.Task[Any]] = []
+        with caplog.at_level(logging.CRITICAL, "asyncio"), Peer(read) as peer:
+            client = AsyncClient(peer.url, **SILENT)
+            loop = LOOPS[name]()
+            loop.run_until_complete(connect())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+            asyncio.run(asyncio.wait_for(client.close(0.1), TIMEOUT))
+            assert client.is_idle
+            tasks.clear()
+            gc.collect()
+
+    def test_while_messages_are_to_be_handled(self, name: str) -> None:
+        """They are."""
+
+        def script(call: Call) -> None:
+            subscribed(call)
+            call.send(b"".join(publish(b"%d" % number) for number in range(500)))
+            call.read_to_end()
+
+        async def connect() -> None:
+            def note(message: Message) -> None:
+                handled.append(message)
+                loop.stop()
+
+            await client.connect()
+            await client.subscribe("t", handler=note)
+
+        async def close() -> None:
+            await client.close()
+            await asyncio.sleep(0)
+
+        handled: list[Message] = []
+        with Peer(script) as peer:
+            client = AsyncClient(peer.url, **SILENT)
+            loop = LOOPS[name]()
+            task = loop.create_task(connect())
+            loop.run_forever()
+            assert task.done()
+            loop.close()
+            assert len(handled) < 500
+            asyncio.run(asyncio.wait_for(close(), TIMEOUT))
+            assert len(handled) == 500
+
+    @pytest.mark.parametrize("closing", [False, True])
+    def test_while_a_handler_is_at_work(
+        self, name: str, closing: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is not to be called again, as if its task had been cancelled."""
+
+        async def connect() -> None:
+            async def handle(_message: Message) -> None:
+                began.set()
+                await asyncio.Event().wait()
+
+            began = asyncio.Event()
+            await client.connect()
+            await client.subscribe("t", handler=handle)
+            await asyncio.wait_for(began.wait(), TIMEOUT)
+            if closing:
+                tasks.append(asyncio.create_task(client.close()))
+                while not client.is_idle:  # noqa: ASYNC110 - until the loop has come to it
+                    await asyncio.sleep(0)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+
+        tasks: list[asyncio.Task[None]] = []
+        with caplog.at_level(logging.CRITICAL, "asyncio"), Peer(sends) as peer:
+            client = AsyncClient(peer.url, **SILENT)
+            loop = LOOPS[name]()
+            loop.run_until_complete(connect())
+            loop.close()
+            asyncio.run(asyncio.wait_for(client.close(), TIMEOUT))
+            assert client.is_idle
+            tasks.clear()
+            gc.collect()
 
 
 def test_acknowledging_where_no_loop_runs(topic: str) -> None:

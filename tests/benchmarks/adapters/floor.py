@@ -1,13 +1,17 @@
 """The least that any client in Python has to do: precomputed bytes and system calls, no library.
 
 What each scenario sends and waits for is a generator: it yields what is to be sent, or None for
-whatever comes next from the network. ``drive()`` runs one on a blocking socket, ``Driven`` as a
-Protocol of asyncio. MQTT 3.1.1. Nothing is validated, kept or handed to anybody.
+whatever comes next from the network. ``drive()`` runs one on a blocking socket, ``drive_beside()``
+on one from which another thread reads, ``Driven`` as a Protocol of asyncio. MQTT 3.1.1. Nothing is
+validated, kept or handed to anybody.
 """
 
 import asyncio
 import socket
 from collections.abc import Generator
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 from time import perf_counter_ns
 
 from tests.benchmarks.adapters.run import Run
@@ -201,6 +205,30 @@ def drive(sock: socket.socket, script: Script) -> None:
                 step = next(script)
     except StopIteration:
         pass
+
+
+def drive_beside(sock: socket.socket, script: Script) -> None:
+    """Run a script on a blocking socket from which another thread reads, as a client's does."""
+    chunks: SimpleQueue[bytes] = SimpleQueue()
+
+    def read() -> None:
+        data = b"x"
+        while data:
+            data = sock.recv(CHUNK)
+            chunks.put(data)
+
+    thread = Thread(target=read)
+    thread.start()
+    with suppress(StopIteration):
+        step = next(script)
+        while True:
+            if step is None:
+                step = script.send(chunks.get())
+            else:
+                sock.sendall(step)
+                step = next(script)
+    sock.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 # --- asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_plain() -> None:
 
 def test_what_needs_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tls = TLS(ca_file=make_certificates(tmp_path).ca_file)
-    monkeypatch.setattr(mqttlite.layers.tls, "_kept", {})
+    monkeypatch.setattr(mqttlite.layers.tls, "_kept", OrderedDict())
 
     def needs(url: str, *, not_loaded: str = "") -> bool:
         with monkeypatch.context() as patch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import ssl
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(autouse=True)
 def kept(monkeypatch: pytest.MonkeyPatch) -> dict[object, ssl.SSLContext]:
     """No context is left from the test before."""
-    contexts: dict[object, ssl.SSLContext] = {}
+    contexts: OrderedDict[object, ssl.SSLContext] = OrderedDict()
     monkeypatch.setattr(mqttlite.layers.tls, "_kept", contexts)
     return contexts
 
