@@ -43,6 +43,8 @@ on this page but its text was written by `python -m tests.benchmarks report`.
 * Of few round trips, as slow clients make, the 99.9 % are the longest one.
 * Every message is counted at the other end. A client that loses messages gets the share which it
   lost instead of a time; one that does not end, `time-out`; one that cannot do it, a dash.
+* With TLS, clients that take an `ssl.SSLContext` get one for all connections of the process;
+  mqttlite keeps its own.
 * The rows called "raw" are floors, not clients: system calls with bytes that were computed before,
   nothing is validated, kept or handed to a program.
 
