@@ -19,6 +19,7 @@ from mqttlite.aio import AsyncClient, AsyncDelivery
 from mqttlite.enums import Fate
 from mqttlite.message import Message
 from mqttlite.options import Reconnect
+from tests.behaviour import rule
 from tests.shells.brokers import embedded
 from tests.shells.lab import TIMEOUT
 from tests.shells.peer import Call, Peer, accept
@@ -125,6 +126,7 @@ def collected() -> Iterator[None]:
 class TestALoopThatIsClosedUnderAConnection:
     """As by test frameworks that have a loop for each test: the next one begins anew."""
 
+    @rule(2)
     def test_closing_ends(self, name: str) -> None:
         ended = threading.Event()
 
@@ -249,6 +251,7 @@ class TestALoopThatIsClosedUnderAConnection:
             asyncio.run(take())
             gc.collect()
 
+    @rule(2)
     def test_while_somebody_waits(self, name: str, caplog: pytest.LogCaptureFixture) -> None:
         async def connect() -> None:
             await client.connect()

@@ -262,6 +262,7 @@ def test_defaults_of_the_context() -> None:
 
 
 class TestKeptContexts:
+    @rule(6)
     def test_one_serves_all_with_the_same_settings(self, files: Certificates) -> None:
         assert not has_context(TLS(ca_file=files.ca_file))
         context = make_context(TLS(ca_file=files.ca_file))
@@ -283,6 +284,7 @@ class TestKeptContexts:
         assert len(set(contexts)) == len(settings)
         assert [make_context(tls) for tls in settings] == contexts
 
+    @rule(6)
     def test_a_file_is_read_again_when_it_has_changed(
         self, files: Certificates, tmp_path: Path
     ) -> None:
@@ -326,6 +328,7 @@ class TestKeptContexts:
         make_context(TLS(ca_file=files.ca_file))
         assert has_context(TLS(ca_file=files.ca_file))
 
+    @rule(6)
     def test_a_key_of_ones_own_is_not_kept(
         self, files: Certificates, kept: dict[object, ssl.SSLContext]
     ) -> None:
