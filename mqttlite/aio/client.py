@@ -55,7 +55,7 @@ class AsyncClient(ClientBase):
     def _set_up(self, options: ClientOptions) -> ClientCore:
         core = ClientCore(options, random_fraction)
         self.driver = Driver(core, self)
-        self._reports_drops = False
+        self._reporting: asyncio.AbstractEventLoop | None = None  # which will report drops
         self._closers = _NOBODY  # whose handlers are in close()
         return core
 
@@ -73,6 +73,8 @@ class AsyncClient(ClientBase):
         driver.pump()
         try:
             await driver.wait(operation, None)
+        except GeneratorExit:  # its loop was closed, and there may be another one
+            raise
         except BaseException:
             driver.cancel_connect()
             await driver.wait_closed()
@@ -109,11 +111,13 @@ class AsyncClient(ClientBase):
         driver.pump()
         try:
             await driver.wait(operation, timeout + 1.0)
+        except GeneratorExit:  # as in connect()
+            raise
         except BaseException:
             driver.abort()
-            raise
-        finally:
             await driver.wait_closed()
+            raise
+        await driver.wait_closed()
         closer = handled_by.get()
         if closer is not None:
             if self._closers is _NOBODY:
@@ -399,12 +403,13 @@ class AsyncClient(ClientBase):
 
     def report_drops(self) -> None:
         """Messages were dropped."""
-        if not self._reports_drops:
-            self._reports_drops = True
-            self.driver.loop.call_soon(self._call_on_dropped)
+        loop = self.driver.loop
+        if self._reporting is not loop:
+            self._reporting = loop
+            loop.call_soon(self._call_on_dropped)
 
     def _call_on_dropped(self) -> None:
-        self._reports_drops = False
+        self._reporting = None
         for dropped in self._core.drops.take_new():
             self._call(self._on_dropped, dropped)
 

@@ -83,7 +83,7 @@ class Driver:
 
     def _begin_anew(self, loop: asyncio.AbstractEventLoop) -> None:
         """What was to happen in the loop before never will, for that was closed."""
-        self._timer = self._asking = self._called = None
+        self._timer = self._asking = self._called = self._question = None
         self._hanging_up = False
         dialing, self._dialing = self._dialing, None
         link, self._link = self._link, None
@@ -122,6 +122,9 @@ class Driver:
         if loop is not self._loop:
             loop = self.loop
         future: asyncio.Future[None] = loop.create_future()
+        if operation.done:  # because of the loop that was closed
+            future.set_result(None)
+            return future
         if operation.waiters is None:
             operation.waiters = [future]
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -180,6 +181,7 @@ class AsyncSubscription(SubscriptionBase):
         waiters, self._waiters = self._waiters, []
         for future in waiters:
             if not future.done():
-                future.set_result(None)
+                with suppress(RuntimeError):  # its loop was closed, with who waits in it
+                    future.set_result(None)
 
     wake_now = wake

@@ -131,8 +131,10 @@ def _key(tls: TLS) -> object:
         return None
     else:
         paths = ssl.get_default_verify_paths()
+        if os.pathsep in os.environ.get(paths.openssl_capath_env, paths.openssl_capath):
+            return None  # these directories are not named in the paths
         files = [path for path in (paths.cafile, paths.capath) if path]
-    return tls.verify, *tls.alpn, *map(_state, files)
+    return tls.verify, tls.ca_file is None, tuple(tls.alpn), *map(_state, files)
 
 
 def _state(file: str) -> object:
@@ -141,7 +143,7 @@ def _state(file: str) -> object:
         state = os.stat(file)  # noqa: PTH116 - a Path would only be made for it
     except OSError:
         return None
-    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size
 
 
 def _build_context(tls: TLS) -> ssl.SSLContext:

@@ -53,7 +53,8 @@ class Link(asyncio.Protocol):
             except ssl.SSLError as failure:
                 error = failure
             if error is not None:
-                self._transport.write(self._tls.data_to_send())  # the alert that says why
+                if not self._has_finished:
+                    self._transport.write(self._tls.data_to_send())  # the alert that says why
                 self._set_close_timer(self._transport)
                 self._transport.close()
                 return

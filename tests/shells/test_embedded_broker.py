@@ -238,6 +238,20 @@ class TestTls:
             exchange(broker, tls=tls)
             asyncio.run(async_exchange(broker.url, tls=tls))
 
+    def test_nothing_goes_wrong_at_the_end(
+        self, certificates: Certificates, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What a client says last comes when the broker has said its last."""
+
+        async def connect_and_close(url: str) -> None:
+            for _ in range(5):
+                async with AsyncClient(url, tls=client_context(certificates)) as client:
+                    await client.publish("t", qos=1)
+
+        with Broker(tls=server_context(certificates)) as broker:
+            asyncio.run(connect_and_close(broker.url))
+        assert "Fatal error" not in caplog.text
+
     def test_large_messages(self, certificates: Certificates) -> None:
         with (
             Broker(tls=server_context(certificates)) as broker,

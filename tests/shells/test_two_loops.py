@@ -16,7 +16,9 @@ import pytest
 
 import mqttlite.aio.driver
 from mqttlite.aio import AsyncClient, AsyncDelivery
+from mqttlite.client.events import Dropped
 from mqttlite.enums import Fate
+from mqttlite.errors import PublishError, UsageError
 from mqttlite.message import Message
 from mqttlite.options import Reconnect
 from tests.behaviour import rule
@@ -275,6 +277,172 @@ class TestALoopThatIsClosedUnderAConnection:
             assert client.is_idle
             tasks.clear()
             gc.collect()
+
+    def test_while_messages_are_iterated(
+        self, name: str, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def begin() -> Any:
+            await client.connect()
+            messages = await client.subscribe(topic, qos=1, timeout=TIMEOUT)
+            tasks.append(asyncio.create_task(messages.get()))
+            await asyncio.sleep(0)
+            return messages
+
+        async def go_on() -> None:
+            taking = asyncio.create_task(messages.get(TIMEOUT))
+            await asyncio.sleep(0)
+            await client.publish(topic, b"x", qos=1, timeout=TIMEOUT)
+            assert (await taking).payload == b"x"
+            await client.close()
+
+        tasks: list[asyncio.Task[Any]] = []
+        with caplog.at_level(logging.CRITICAL, "asyncio"), embedded() as broker:
+            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            loop = LOOPS[name]()
+            messages = loop.run_until_complete(begin())
+            loop.close()
+            asyncio.run(go_on())
+            tasks.clear()
+            gc.collect()
+
+    @rule(2)
+    def test_that_is_not_to_be_restored(self, name: str) -> None:
+        """What is waited for is over as soon as somebody waits for it."""
+
+        async def begin() -> AsyncDelivery:
+            await client.connect()
+            return client.publish_nowait("t", qos=1)
+
+        async def wait() -> None:
+            with pytest.raises(PublishError):
+                (await delivery.wait(TIMEOUT)).result()
+
+        def read(call: Call) -> None:
+            accept("5.0", call)
+            call.read_to_end()
+
+        with Peer(read) as peer:
+            client = AsyncClient(peer.url, reconnect=False, **SILENT)
+            with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+                delivery = runner.run(begin())
+            asyncio.run(wait())
+            assert client.is_idle
+
+    # Of asyncio itself, which wants to close a transport when its task is collected.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize("way", ["connect", "close"])
+    def test_what_is_left_of_it_does_no_harm(
+        self, name: str, way: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A task that waited in it is collected when the next connection is there."""
+
+        async def begin() -> None:
+            if way == "close":
+                await client.connect()
+            tasks.append(asyncio.create_task(getattr(client, way)()))
+            await asyncio.sleep(0)
+
+        async def go_on() -> None:
+            with suppress(UsageError):  # it is connecting already
+                await client.connect()
+            await client.publish("t", qos=1, timeout=TIMEOUT)
+            tasks.clear()
+            gc.collect()
+            await asyncio.sleep(0)
+            assert client.is_connected
+            await client.publish("t", qos=1, timeout=TIMEOUT)
+            await client.close()
+
+        tasks: list[asyncio.Task[None]] = []
+        with caplog.at_level(logging.CRITICAL, "asyncio"), embedded() as broker:
+            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            loop = LOOPS[name]()
+            loop.run_until_complete(begin())
+            loop.close()
+            asyncio.run(go_on())
+
+    def test_while_a_function_is_asked(self, name: str) -> None:
+        async def password() -> bytes:
+            asked.put(None)
+            if not may_answer.is_set():
+                await asyncio.Event().wait()
+            return b"x"
+
+        async def begin() -> None:
+            may_answer.set()
+            await client.connect()
+            may_answer.clear()
+            asked.get_nowait()
+            lost.set()
+            await asyncio.to_thread(asked.get, timeout=TIMEOUT)
+
+        async def go_on() -> None:
+            may_answer.set()
+            await client.publish("t", qos=1, timeout=TIMEOUT)
+            await client.close()
+
+        def lose(call: Call) -> None:
+            accept("5.0", call)
+            lost.wait(TIMEOUT)
+
+        def acknowledge(call: Call) -> None:
+            accept("5.0", call)
+            call.send(b"\x40\x02" + call.read_until(0x32)[5:7])
+            call.read_to_end()
+
+        asked: Queue[None] = Queue()
+        may_answer, lost = threading.Event(), threading.Event()
+        with Peer(lose, acknowledge) as peer:
+            client = AsyncClient(
+                peer.url,
+                username="u",
+                password=password,
+                reconnect=Reconnect(first_delay=0.01),
+                **SILENT,
+            )
+            with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+                runner.run(begin())
+            asyncio.run(go_on())
+
+    def test_before_drops_are_reported(self, name: str) -> None:
+        """Those that come later are."""
+
+        async def begin() -> Any:
+            await client.connect()
+            return await client.subscribe("t", buffer_size=1, when_full="drop_oldest")
+
+        async def go_on() -> None:
+            for _ in range(2):  # only the first one is here already
+                await messages.get(TIMEOUT)
+            await asyncio.wait_for(reports.get(), TIMEOUT)
+            await client.close()
+
+        def flood(call: Call) -> None:
+            subscribed(call)
+            call.send(publish(b"x") * 10)
+            call.read_to_end()
+
+        def report_and_stop() -> None:
+            report()
+            loop.stop()
+
+        reports: asyncio.Queue[Dropped] = asyncio.Queue()
+        with Peer(flood) as peer:
+            client = AsyncClient(
+                peer.url,
+                reconnect=Reconnect(first_delay=0.01),
+                on_dropped=reports.put_nowait,
+                **SILENT,
+            )
+            report = client.report_drops
+            client.report_drops = report_and_stop  # type: ignore[method-assign]
+            loop = LOOPS[name]()
+            task = loop.create_task(begin())
+            loop.run_forever()
+            messages = task.result()
+            loop.close()
+            client.report_drops = report  # type: ignore[method-assign]
+            asyncio.run(go_on())
 
     def test_while_messages_are_to_be_handled(self, name: str) -> None:
         """They are."""

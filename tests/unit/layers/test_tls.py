@@ -319,6 +319,38 @@ class TestKeptContexts:
         assert not has_context(TLS())
         assert make_context(TLS()) is not context
 
+    def test_a_file_is_read_again_when_nothing_but_its_contents_has_changed(
+        self, files: Certificates, tmp_path: Path
+    ) -> None:
+        """Neither its size nor what it says of its time: as with archives and images."""
+        path = tmp_path / "ca.pem"
+        contents = [ca.read_bytes() for ca in (files.ca_file, files.other_ca_file)]
+        size = max(map(len, contents))
+        path.write_bytes(contents[0].ljust(size, b"\n"))
+        os.utime(path, ns=(0, 0))
+        old, before = make_context(TLS(ca_file=path)), path.stat()
+        while path.stat().st_ctime_ns == before.st_ctime_ns:  # the system's clock has ticks
+            path.write_bytes(contents[1].ljust(size, b"\n"))
+            os.utime(path, ns=(0, 0))
+        after = path.stat()
+        assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, size, 0)
+        assert make_context(TLS(ca_file=path)).get_ca_certs() != old.get_ca_certs()
+
+    @rule(6)
+    def test_a_file_of_ones_own_is_not_the_systems(
+        self, files: Certificates, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where it is the same file, the system may have directories beside it, or certifi."""
+        roots: dict[str, Any] = {"cafile": str(files.ca_file), "capath": None}
+        paths = ssl.get_default_verify_paths()._replace(**roots)
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+        assert make_context(TLS()) is not make_context(TLS(ca_file=files.ca_file))
+
+    def test_several_directories_of_roots(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SSL_CERT_DIR", f"/a{os.pathsep}/b")
+        make_context(TLS())
+        assert not has_context(TLS())
+
     def test_where_the_systems_roots_are_in_no_file(
         self, files: Certificates, monkeypatch: pytest.MonkeyPatch
     ) -> None:
