@@ -119,10 +119,11 @@ class Driver:
     def add_waiter(self, operation: Operation[Any] | DeliveryState) -> asyncio.Future[None]:
         """Return a future that is done when an operation is, which is not done yet."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        is_other = loop is not self._loop
+        if is_other:
             loop = self.loop
         future: asyncio.Future[None] = loop.create_future()
-        if operation.done:  # because of the loop that was closed
+        if is_other and operation.done:  # because the loop before was closed
             future.set_result(None)
             return future
         if operation.waiters is None:

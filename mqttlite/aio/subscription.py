@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -181,7 +180,9 @@ class AsyncSubscription(SubscriptionBase):
         waiters, self._waiters = self._waiters, []
         for future in waiters:
             if not future.done():
-                with suppress(RuntimeError):  # its loop was closed, with who waits in it
+                try:
                     future.set_result(None)
+                except RuntimeError:  # its loop was closed, with who waits in it
+                    continue
 
     wake_now = wake
