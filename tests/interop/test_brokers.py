@@ -400,7 +400,12 @@ async def sent_over_cuts(lab: ServerLab, qos: int) -> list[bytes]:
         async with receiver, sender:
             sending = lab.start(send())
             while len(set(got)) < OVER_CUTS:
-                message = await messages.get(TIMEOUT)
+                try:
+                    message = await messages.get(TIMEOUT)
+                except TimeoutError as error:
+                    for client in (sender, receiver):
+                        error.add_note(f"{len(set(got))} of {OVER_CUTS}: {client.counters}")
+                    raise
                 if message.payload not in got and len(set(got)) % 60 == 30:
                     await lab.blocking(proxy.cut)
                 got.append(message.payload)
