@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
 from typing import Any, Final
@@ -23,7 +23,7 @@ from mqttlite.client import (
     Question,
     Reporter,
 )
-from mqttlite.layers.stack import Layer, make_layer, needs_time
+from mqttlite.layers.stack import make_layer, needs_time
 from mqttlite.protocol.session import Answer, Answerable
 
 FLUSH_SIZE: Final = 64 * 1024
@@ -201,12 +201,8 @@ class Driver:
             finished = core.finished.copy()
             core.finished.clear()
             for operation in finished:
-                for future in operation.waiters or ():
-                    if not future.done():
-                        try:
-                            future.set_result(None)
-                        except RuntimeError:  # its loop was closed, with who waits in it
-                            continue
+                if operation.waiters is not None:
+                    wake_waiters(operation.waiters)
         if core.events or core.notices or core.drops.new or core.question is not self._question:
             self._pass_on_news()
         if core.has_ready:
@@ -323,12 +319,10 @@ class Driver:
 
     async def _open(self, action: Dial) -> None:
         endpoint = action.endpoint
-        layer: Layer | None = None
-        if endpoint.tls or endpoint.is_websocket:
-            if needs_time(action):
-                layer = await asyncio.to_thread(make_layer, action)
-            else:
-                layer = make_layer(action)
+        if needs_time(action):
+            layer = await asyncio.to_thread(make_layer, action)
+        else:
+            layer = make_layer(action)
         links: list[Link] = []
 
         def make_link() -> Link:
@@ -438,6 +432,16 @@ class Driver:
             await asyncio.wait([self._called])
         self._called = call_in_thread(function)
         return await asyncio.shield(self._called)
+
+
+def wake_waiters(futures: Iterable[asyncio.Future[None]]) -> None:
+    """Let those go on who wait for something that has come."""
+    for future in futures:
+        if not future.done():
+            try:
+                future.set_result(None)
+            except RuntimeError:  # its loop was closed, with who waits in it
+                continue
 
 
 async def _drop(link: Link, connection: socket.socket) -> None:

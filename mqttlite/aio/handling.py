@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AsyncHandler = Callable[[Message], Awaitable[object] | object]
 """What handles messages: a plain function, or one that is awaited."""
 
-_MOST_IN_A_ROW: Final = 200
+MOST_IN_A_ROW: Final = 200
 """Messages after which others get their turn: acknowledgements, the keep alive, the program."""
 
 _CANCEL_TIMEOUT: Final = 1.0
@@ -87,7 +87,7 @@ class Handling:
         """Handle messages up to one whose result is to be awaited: return it, and the result."""
         state, driver, handler = self._state, self._client.driver, self._handler
         buffer = state.buffer
-        for _ in range(_MOST_IN_A_ROW):
+        for _ in range(MOST_IN_A_ROW):
             if not buffer or self._has_ended:
                 break
             message = buffer.popleft()
@@ -153,6 +153,7 @@ class Handling:
                     if self._failed(message, error):
                         raise
                 else:
+                    # Here and below as finish_taken() and take() do it: calls would be felt.
                     taken = state.taken
                     if taken is not None:
                         state.taken = None
@@ -160,7 +161,7 @@ class Handling:
                 if (message.qos or state.is_full) and not driver.is_pump_scheduled:
                     driver.pump_soon()
                 in_a_row += 1
-                if in_a_row >= _MOST_IN_A_ROW:
+                if in_a_row >= MOST_IN_A_ROW:
                     in_a_row = 0
                     await asyncio.sleep(0)
                 if not buffer or self._has_ended:

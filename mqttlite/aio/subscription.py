@@ -7,7 +7,8 @@ from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mqttlite.aio.handling import AsyncHandler, Handling
+from mqttlite.aio.driver import wake_waiters
+from mqttlite.aio.handling import MOST_IN_A_ROW, AsyncHandler, Handling
 from mqttlite.client import SubscriptionState, Unsubscribed
 from mqttlite.client.base import SubscriptionBase
 from mqttlite.enums import ClosedBy
@@ -16,8 +17,6 @@ from mqttlite.message import Message
 
 if TYPE_CHECKING:
     from mqttlite.aio.client import AsyncClient
-
-_MOST_IN_A_ROW = 200
 
 
 class AsyncSubscription(SubscriptionBase):
@@ -108,7 +107,7 @@ class AsyncSubscription(SubscriptionBase):
 
     async def __anext__(self) -> Message:
         state = self._state
-        if self._in_a_row >= _MOST_IN_A_ROW or not state.buffer or self._has_handler:
+        if self._in_a_row >= MOST_IN_A_ROW or not state.buffer or self._has_handler:
             if self._has_handler:
                 raise UsageError("the messages of this subscription go to its handler")
             return await self._take_next()
@@ -130,7 +129,7 @@ class AsyncSubscription(SubscriptionBase):
     async def _take_next(self) -> Message:
         """Take the next message, for which something may have to be waited."""
         state = self._state
-        if self._in_a_row >= _MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
+        if self._in_a_row >= MOST_IN_A_ROW:  # others want to run: acknowledgements, the keep alive
             await asyncio.sleep(0)
             self._in_a_row = 0
         while True:
@@ -178,11 +177,6 @@ class AsyncSubscription(SubscriptionBase):
     def wake(self) -> None:
         """There are messages, or there will be none: called by the driver."""
         waiters, self._waiters = self._waiters, []
-        for future in waiters:
-            if not future.done():
-                try:
-                    future.set_result(None)
-                except RuntimeError:  # its loop was closed, with who waits in it
-                    continue
+        wake_waiters(waiters)
 
     wake_now = wake

@@ -52,14 +52,12 @@ class Link(asyncio.Protocol):
                 error = self._tls.error
             except ssl.SSLError as failure:
                 error = failure
+            if not self._has_finished:  # the alert that says why, too
+                self._transport.write(self._tls.data_to_send())
             if error is not None:
-                if not self._has_finished:
-                    self._transport.write(self._tls.data_to_send())  # the alert that says why
                 self._set_close_timer(self._transport)
                 self._transport.close()
                 return
-            if not self._has_finished:
-                self._transport.write(self._tls.data_to_send())
         self._broker.core.receive(self._connection, data, self._broker.now())
         self._broker.pump_soon()
 

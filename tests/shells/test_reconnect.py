@@ -15,9 +15,8 @@ from tests.behaviour import rule
 from tests.shells.brokers import Broker, MosquittoBroker, make_broker
 from tests.shells.lab import TIMEOUT, Lab
 from tests.shells.leaks import ignored_proxy
+from tests.shells.mischief import AT_ONCE
 from tests.support.proxy import Proxy
-
-AT_ONCE = Reconnect(first_delay=0.01, maximum_delay=0.05)
 
 
 @pytest.fixture

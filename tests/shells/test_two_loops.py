@@ -24,6 +24,7 @@ from mqttlite.options import Reconnect
 from tests.behaviour import rule
 from tests.shells.brokers import embedded
 from tests.shells.lab import TIMEOUT
+from tests.shells.mischief import AT_ONCE
 from tests.shells.peer import Call, Peer, accept
 from tests.shells.test_written_soon import SILENT, answer, publish, subscribed
 
@@ -169,7 +170,7 @@ class TestALoopThatIsClosedUnderAConnection:
             await client.close()
 
         with embedded() as broker:
-            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            client = AsyncClient(broker.url, reconnect=AT_ONCE)
             with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
                 messages = runner.run(begin())
             asyncio.run(go_on())
@@ -186,7 +187,7 @@ class TestALoopThatIsClosedUnderAConnection:
 
         deliveries: list[AsyncDelivery] = []
         with embedded() as broker:
-            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            client = AsyncClient(broker.url, reconnect=AT_ONCE)
             loop = LOOPS[name]()
             loop.run_until_complete(client.connect())
             task = loop.create_task(publish_and_stop())
@@ -297,7 +298,7 @@ class TestALoopThatIsClosedUnderAConnection:
 
         tasks: list[asyncio.Task[Any]] = []
         with caplog.at_level(logging.CRITICAL, "asyncio"), embedded() as broker:
-            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            client = AsyncClient(broker.url, reconnect=AT_ONCE)
             loop = LOOPS[name]()
             messages = loop.run_until_complete(begin())
             loop.close()
@@ -355,7 +356,7 @@ class TestALoopThatIsClosedUnderAConnection:
 
         tasks: list[asyncio.Task[None]] = []
         with caplog.at_level(logging.CRITICAL, "asyncio"), embedded() as broker:
-            client = AsyncClient(broker.url, reconnect=Reconnect(first_delay=0.01))
+            client = AsyncClient(broker.url, reconnect=AT_ONCE)
             loop = LOOPS[name]()
             loop.run_until_complete(begin())
             loop.close()
@@ -397,7 +398,7 @@ class TestALoopThatIsClosedUnderAConnection:
                 peer.url,
                 username="u",
                 password=password,
-                reconnect=Reconnect(first_delay=0.01),
+                reconnect=AT_ONCE,
                 **SILENT,
             )
             with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
@@ -430,7 +431,7 @@ class TestALoopThatIsClosedUnderAConnection:
         with Peer(flood) as peer:
             client = AsyncClient(
                 peer.url,
-                reconnect=Reconnect(first_delay=0.01),
+                reconnect=AT_ONCE,
                 on_dropped=reports.put_nowait,
                 **SILENT,
             )

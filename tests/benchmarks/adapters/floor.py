@@ -8,8 +8,9 @@ validated, kept or handed to anybody.
 
 import asyncio
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from time import perf_counter_ns
@@ -190,21 +191,21 @@ def dial(run: Run) -> socket.socket:
     return sock
 
 
-def drive(sock: socket.socket, script: Script) -> None:
-    """Run a script on a blocking socket."""
-    try:
+def drive(sock: socket.socket, script: Script, receive: Callable[[], bytes] | None = None) -> None:
+    """Run a script on a blocking socket, whose bytes ``receive()`` may bring from elsewhere."""
+    if receive is None:
+        receive = partial(sock.recv, CHUNK)
+    with suppress(StopIteration):
         step = next(script)
         while True:
             if step is None:
-                data = sock.recv(CHUNK)
+                data = receive()
                 if not data:
                     raise ConnectionError("the broker has closed the connection")
                 step = script.send(data)
             else:
                 sock.sendall(step)
                 step = next(script)
-    except StopIteration:
-        pass
 
 
 def drive_beside(sock: socket.socket, script: Script) -> None:
@@ -219,16 +220,20 @@ def drive_beside(sock: socket.socket, script: Script) -> None:
 
     thread = Thread(target=read)
     thread.start()
-    with suppress(StopIteration):
-        step = next(script)
-        while True:
-            if step is None:
-                step = script.send(chunks.get())
-            else:
-                sock.sendall(step)
-                step = next(script)
+    drive(sock, script, chunks.get)
     sock.shutdown(socket.SHUT_RDWR)
     thread.join()
+
+
+def measure_trips(
+    run: Run, burst: int, driver: Callable[[socket.socket, Script], None] = drive
+) -> None:
+    """Measure round trips, so many at a time."""
+    with dial(run) as sock:
+        drive(sock, subscribing(run))
+        run.start()
+        driver(sock, trips(run, burst))
+        run.stop()
 
 
 # --- asyncio

@@ -30,20 +30,12 @@ def receive(run: Run) -> None:
 
 def round_trips(run: Run) -> None:
     """One message at a time."""
-    _trips(run, 1)
+    floor.measure_trips(run, 1)
 
 
 def bursts(run: Run) -> None:
     """Many at a time."""
-    _trips(run, run.burst)
-
-
-def _trips(run: Run, burst: int) -> None:
-    with floor.dial(run) as sock:
-        floor.drive(sock, floor.subscribing(run))
-        run.start()
-        floor.drive(sock, floor.trips(run, burst))
-        run.stop()
+    floor.measure_trips(run, run.burst)
 
 
 def connects(run: Run) -> None:

@@ -1,7 +1,5 @@
 """The floor of a blocking socket from which another thread reads: it has to wake the caller."""
 
-from collections.abc import Generator
-
 from tests.benchmarks.adapters import floor
 from tests.benchmarks.adapters.run import Run
 
@@ -12,26 +10,18 @@ CANNOT = "the same as without the other thread"
 
 def round_trips(run: Run) -> None:
     """One message at a time."""
-    _trips(run, 1)
+    floor.measure_trips(run, 1, floor.drive_beside)
 
 
 def bursts(run: Run) -> None:
     """Many at a time."""
-    _trips(run, run.burst)
-
-
-def _trips(run: Run, burst: int) -> None:
-    with floor.dial(run) as sock:
-        floor.drive(sock, floor.subscribing(run))
-        run.start()
-        floor.drive_beside(sock, floor.trips(run, burst))
-        run.stop()
+    floor.measure_trips(run, run.burst, floor.drive_beside)
 
 
 def connects(run: Run) -> None:
     """Connect and disconnect, with a thread that begins and ends."""
 
-    def disconnecting() -> Generator[bytes | None, bytes]:
+    def disconnecting() -> floor.Script:
         yield floor.DISCONNECT
 
     run.start()
