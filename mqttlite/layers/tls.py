@@ -1,4 +1,4 @@
-"""TLS as a layer without input or output, the same for both clients."""
+"""TLS as a layer without input or output, the same for both clients; and the contexts for it."""
 
 import os
 import ssl
